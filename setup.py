@@ -1,0 +1,23 @@
+"""Builds the optional C kernels; everything else about the package is in pyproject.toml.
+
+The library has a plain C interface and no initialisation function: it is opened with ctypes, so it needs neither
+Python's headers nor torch's, and one file serves every Python version. Where no compiler is found the build goes on
+without it and the kernels run on their PyTorch reference.
+"""
+
+from glob import glob
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "trimtab.kernels._cpu",
+            sources=sorted(glob("csrc/*.c")),
+            depends=sorted(glob("csrc/*.h")),
+            extra_compile_args=["-O3", "-std=c11", "-fopenmp", "-ffp-contract=off", "-fvisibility=hidden", "-Wall"],
+            extra_link_args=["-fopenmp"],
+            optional=True,
+        )
+    ]
+)

@@ -1,0 +1,1 @@
+"""Ratings, judges and tournaments between models."""

@@ -1,0 +1,1 @@
+"""Point-based editing on the image manifold of a frozen generator."""

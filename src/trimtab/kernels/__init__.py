@@ -1,0 +1,1 @@
+"""Compute kernels behind one door, ``trimtab.kernels.ops``: each has a plain PyTorch twin that specifies it."""

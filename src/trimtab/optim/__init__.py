@@ -1,0 +1,1 @@
+"""Optimizers whose state may live in pages, and learning-rate schedules."""

@@ -1,0 +1,1 @@
+"""Chat format, sampling and generation."""

@@ -1,0 +1,1 @@
+"""Tree of Thoughts: search over a model's thoughts."""

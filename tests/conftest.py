@@ -1,0 +1,40 @@
+"""Shared by every test: shapes in signatures are checked at run time, and no test may reach a network."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jaxtyping import install_import_hook
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+CHECKED_ROOMS = ["trimtab.core", "trimtab.kernels", "trimtab.quant", "trimtab.optim", "trimtab.nn", "trimtab.train"]
+_hook = install_import_hook(CHECKED_ROOMS, "beartype.beartype")
+
+
+def need(condition: bool, what: str, how_to_get_it: str) -> None:
+    """Skip the test where an asset or tool is absent, saying how to get it; under ``CI`` fail instead."""
+    if condition:
+        return
+    message = f"{what} is absent. {how_to_get_it}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail any test that opens a connection to another machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "localhost", "::1"):
+            raise AssertionError(f"a test tried to reach {address!r}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    yield
