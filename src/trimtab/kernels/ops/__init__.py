@@ -1,1 +1,24 @@
 """Every kernel, one function each; the only part of this room that others import."""
+
+from trimtab.kernels.choose import implementation
+from trimtab.kernels.ops.codec4 import dequantize_4bit, quantize_4bit
+from trimtab.kernels.ops.codec8 import dequantize_8bit, dequantize_rows, quantize_8bit, quantize_rows
+from trimtab.kernels.ops.linear4 import linear_4bit, linear_4bit_input_grad
+from trimtab.kernels.ops.linear8 import linear_8bit
+from trimtab.kernels.packed import BLOCK_SIZES, NESTED_BLOCK, Packed4bit
+
+__all__ = [
+    "BLOCK_SIZES",
+    "NESTED_BLOCK",
+    "Packed4bit",
+    "dequantize_4bit",
+    "dequantize_8bit",
+    "dequantize_rows",
+    "implementation",
+    "linear_4bit",
+    "linear_4bit_input_grad",
+    "linear_8bit",
+    "quantize_4bit",
+    "quantize_8bit",
+    "quantize_rows",
+]
