@@ -1,0 +1,317 @@
+"""AdamW whose state takes 32 or 8 bits and may be larger than the memory it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+import torch
+from torch import Tensor
+
+from trimtab.core.errors import CheckpointError, RangeError, ResourceError, UsageError
+from trimtab.kernels.ops.optimizer import adamw_, adamw_numbers
+from trimtab.optim.layout import EIGHT_BIT, FULL, Page
+from trimtab.optim.paged_state import Memory, PagedState
+from trimtab.optim.tiers import CpuFileTier, GpuHostTier, Tier
+
+MIN_8BIT_ELEMENTS = 4096
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """What hardly anybody sets.
+
+    Attributes:
+        page_bytes: size of a page; None: chosen from the budget.
+        tier: makes the memory tier of a device; None: a file for the CPU, pinned host memory for a GPU.
+    """
+
+    page_bytes: int | None = None
+    tier: Callable[[torch.device], Tier] | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Segments of one page that one call steps: of one group, one step count and one type."""
+
+    group: int
+    params: tuple[int, ...]
+    slices: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which batches each page has, for one set of parameters that have gradients."""
+
+    active: list[int]
+    batches: dict[torch.device, dict[int, list[Batch]]]
+
+
+class PagedAdamW(torch.optim.Optimizer):
+    """AdamW for any module in any loop; as fast as memory allows, and right however little there is.
+
+    Decay is decoupled and comes first, and eps is added to the corrected root, as in ``torch.optim.AdamW``. With
+    ``bits=8`` both averages are kept in blocks of 256 codes of the dynamic map, in bitsandbytes' layout; parameters
+    under 4096 elements keep 32-bit state. The numbers do not depend on the budget, to the last bit.
+
+    Source: arXiv:1711.05101 (AdamW), arXiv:2110.02861 (8-bit state), arXiv:2305.14314 section 3 (paging).
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        bits: int = 32,
+        budget_bytes: int | None = None,
+        page_folder: Path | None = None,
+        options: PageOptions | None = None,
+    ) -> None:
+        """Prepare to step ``params``; memory for the state is taken at the first step.
+
+        Args:
+            params: parameters, named parameters or groups, as torch's own optimizers take.
+            lr: learning rate, 0 or more.
+            betas: shares that the two averages keep at each step, from 0 to below 1.
+            eps: 0 or more.
+            weight_decay: share of each weight taken off per step, times ``lr``.
+            bits: 32 or 8.
+            budget_bytes: memory for the state on each device; None: as much as there is.
+            page_folder: where pages go that do not fit (CPU), on a disk; the system's temporary folder if None.
+            options: page size and memory tier.
+
+        Raises:
+            RangeError: a setting or a parameter is not allowed.
+        """
+        _check_settings(lr, betas, eps, weight_decay, bits)
+        options = options or PageOptions()
+        tier = options.tier or (lambda device: _tier(device, page_folder))
+        self.bits = bits
+        self._memory = Memory(tier, budget_bytes, options.page_bytes)
+        self._pages: PagedState | None = None
+        self._flat: list[tuple[int, Tensor]] = []  # (group, parameter), in the order of the groups
+        self._steps: list[int] = []
+        self._plan = Plan([], {})
+        self._torn = False
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Step every parameter that has a gradient.
+
+        Raises:
+            ResourceError: not even one page fits, or what does not fit cannot be stored outside. Where this shows
+                before anything is stepped, nothing has changed; else a checkpoint must be loaded to go on.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        pages = self._opened()
+        pages.prepare()
+        plan = self._planned([index for index, (_, param) in enumerate(self._flat) if param.grad is not None])
+        self._torn = True
+        for index in plan.active:
+            self._steps[index] += 1
+        for device, batches in plan.batches.items():
+            for _, page, parts in pages.shelves[device].visit(list(batches)):
+                for batch in batches[page]:
+                    self._run(batch, parts)
+        self._torn = False
+        return loss
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that the state takes now, on all devices; what lies outside does not count."""
+        return sum(shelf.store.resident_bytes for shelf in self._pages.shelves.values()) if self._pages else 0
+
+    @property
+    def page_exchanges(self) -> int:
+        """How many pages have taken the place of another so far; 0 where all fit."""
+        return sum(shelf.store.exchanges for shelf in self._pages.shelves.values()) if self._pages else 0
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters; what was learned about the others stays."""
+        super().add_param_group(param_group)
+        kept = self._read() if self._pages is not None else {}
+        self.close()
+        self._flat = [(number, param) for number, group in enumerate(self.param_groups) for param in group["params"]]
+        self._steps += [0] * (len(self._flat) - len(self._steps))
+        for index, (_, param) in enumerate(self._flat):
+            if param.dtype not in DTYPES:
+                raise RangeError(
+                    f"Parameter {self._names()[index]} is {param.dtype}. Allowed: {', '.join(map(str, DTYPES))}."
+                )
+        if kept:
+            self._opened().write(kept)
+
+    def close(self) -> None:
+        """Give memory and page file back; the state is lost."""
+        if self._pages is not None:
+            self._pages.close()
+        self._pages = None
+        self._plan = Plan([], {})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state in torch's form, on the CPU: of 32-bit state ``torch.optim.AdamW`` reads it too."""
+        packed: dict[str, Any] = super().state_dict()
+        packed["state"] = {
+            index: {"step": torch.tensor(float(self._steps[index])), **parts} for index, parts in self._read().items()
+        }
+        return packed
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what ``state_dict`` gave, or that of ``torch.optim.AdamW`` where all state is 32-bit.
+
+        Raises:
+            CheckpointError: it belongs to other parameters or to another number of bits.
+        """
+        for group in state_dict["param_groups"]:
+            if group.get("amsgrad") or group.get("maximize"):
+                raise CheckpointError("The state was made with amsgrad or maximize. Allowed: plain AdamW.")
+        super().load_state_dict({"state": {}, "param_groups": state_dict["param_groups"]})
+        states = {int(index): dict(parts) for index, parts in state_dict["state"].items()}
+        steps = {index: int(parts.pop("step")) for index, parts in states.items()}
+        self._replace(states, [steps.get(index, 0) for index in range(len(self._flat))])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give the state as flat named tensors for a checkpoint: ``<parameter>.step``, ``<parameter>.exp_avg``, ..."""
+        names = self._names()
+        flat = {f"{name}.step": torch.tensor(step) for name, step in zip(names, self._steps, strict=True)}
+        for index, parts in self._read().items():
+            flat |= {f"{names[index]}.{part}": tensor for part, tensor in parts.items()}
+        return flat
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take what ``tensors`` gave; nothing may be missing or left over.
+
+        Raises:
+            CheckpointError: it belongs to other parameters or to another number of bits.
+        """
+        names = self._names()
+        missing = [name for name in names if f"{name}.step" not in tensors]
+        if missing:
+            raise CheckpointError(
+                f"The optimizer state lacks {missing[0]}.step ({len(missing)} parameters in all). "
+                "Load the state of the same parameters, or start a new run."
+            )
+        places = {name: index for index, name in enumerate(names)}
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            name, _, part = key.rpartition(".")
+            if name not in places:
+                raise CheckpointError(f"The optimizer state holds {key}, which is no parameter here.")
+            if part != "step":
+                states.setdefault(places[name], {})[part] = tensor
+        self._replace(states, [int(tensors[f"{name}.step"]) for name in names])
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse to be copied or pickled, which would leave the pages behind."""
+        raise UsageError("PagedAdamW cannot be copied or pickled. Save state_dict() or tensors() and load it again.")
+
+    def _names(self) -> list[str]:
+        given = [name for group in self.param_groups for name in group.get("param_names", group["params"])]
+        return [name if isinstance(name, str) else str(index) for index, name in enumerate(given)]
+
+    def _opened(self) -> PagedState:
+        if self._torn:
+            raise ResourceError(
+                "The last optimizer step stopped half-way, so that some parameters are one step ahead of others. "
+                "Load the last checkpoint (weights and optimizer) to go on."
+            )
+        if self._pages is None:
+            params = [param for _, param in self._flat]
+            small = [self.bits == 32 or param.numel() < MIN_8BIT_ELEMENTS for param in params]
+            self._pages = PagedState(params, [FULL if is_small else EIGHT_BIT for is_small in small], self._memory)
+        return self._pages
+
+    def _read(self) -> dict[int, dict[str, Tensor]]:
+        return self._opened().read([index for index, step in enumerate(self._steps) if step > 0])
+
+    def _replace(self, states: dict[int, dict[str, Tensor]], steps: list[int]) -> None:
+        self._torn = False
+        pages = self._opened()
+        for index, name in enumerate(self._names()):
+            wanted = pages.shapes_of(index) if steps[index] > 0 else {}
+            given = {part: tuple(tensor.shape) for part, tensor in states.get(index, {}).items()}
+            if wanted != given:
+                raise CheckpointError(
+                    f"The optimizer state of parameter {name} is {given}, but {wanted} is needed (bits={self.bits}). "
+                    "Load the state of the same parameters and bits, or start a new run."
+                )
+        self.close()
+        self._steps = steps
+        self._opened().write(states)
+
+    def _planned(self, active: list[int]) -> Plan:
+        if active != self._plan.active:
+            assert self._pages is not None
+            wanted = set(active)
+            batches = {
+                device: {
+                    index: found for index, page in enumerate(shelf.pages) if (found := self._batches(page, wanted))
+                }
+                for device, shelf in self._pages.shelves.items()
+            }
+            self._plan = Plan(active, batches)
+        return self._plan
+
+    def _batches(self, page: Page, wanted: set[int]) -> list[Batch]:
+        rows: dict[tuple[int, int, torch.dtype], list[tuple[int, int, int, int]]] = {}
+        for segment in page.segments:
+            if segment.param in wanted:
+                group, param = self._flat[segment.param]
+                row = (segment.param, segment.start, segment.at, segment.length)
+                rows.setdefault((group, self._steps[segment.param], param.dtype), []).append(row)
+        return [_batch(group, found) for (group, _, _), found in rows.items()]
+
+    def _run(self, batch: Batch, parts: list[Tensor]) -> None:
+        group = self.param_groups[batch.group]
+        numbers = adamw_numbers(
+            float(group["lr"]), group["betas"], group["eps"], group["weight_decay"], self._steps[batch.params[0]]
+        )
+        params = [self._flat[index][1] for index in batch.params]
+        grads = [param.grad for param in params]
+        flat_params, flat_grads = (
+            [param.contiguous() for param in params],
+            [grad.contiguous() for grad in grads if grad is not None],
+        )
+        adamw_(flat_params, flat_grads, parts, slices=batch.slices, numbers=numbers)
+        for param, flat in zip(params, flat_params, strict=True):
+            if flat is not param:
+                param.copy_(flat)
+
+
+def _batch(group: int, rows: list[tuple[int, int, int, int]]) -> Batch:
+    params = tuple(dict.fromkeys(row[0] for row in rows))
+    place = {param: index for index, param in enumerate(params)}
+    return Batch(group, params, torch.tensor([(place[param], *rest) for param, *rest in rows], dtype=torch.int64))
+
+
+def _tier(device: torch.device, folder: Path | None) -> Tier:
+    if device.type == "cuda":
+        return GpuHostTier(device)
+    if device.type == "cpu":
+        return CpuFileTier(folder)
+    raise RangeError(f"Parameters on {device} cannot be stepped. Allowed: cpu, cuda. Move the model first.")
+
+
+def _check_settings(lr: float, betas: tuple[float, float], eps: float, weight_decay: float, bits: int) -> None:
+    allowed = [
+        ("lr", lr, lr >= 0, "0 or more"),
+        ("betas", betas, all(0 <= beta < 1 for beta in betas) and len(betas) == 2, "two numbers from 0 to below 1"),
+        ("eps", eps, eps >= 0, "0 or more"),
+        ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
+        ("bits", bits, bits in (8, 32), "8, 32"),
+    ]
+    for name, value, is_allowed, words in allowed:
+        if not is_allowed:
+            raise RangeError(f"{name}={value}. Allowed: {words}.")
