@@ -2,6 +2,7 @@
 
 from trimtab.train.data.batches import NOT_TRAINED, Batch, Batches, collate, in_order
 from trimtab.train.data.encode import EncodedSet, Example, encode, encode_seq2seq
+from trimtab.train.data.isolation import isolation, with_mask
 from trimtab.train.data.preview import preview
 from trimtab.train.data.read import read_rows
 from trimtab.train.data.rows import Conversation, Problem, RowSet, Turn
@@ -23,7 +24,9 @@ __all__ = [
     "encode",
     "encode_seq2seq",
     "in_order",
+    "isolation",
     "preview",
     "read_rows",
     "split",
+    "with_mask",
 ]

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from trimtab.core.errors import CheckpointError, RangeError
@@ -28,15 +28,14 @@ class Batch:
         input_ids: padded on the right.
         labels: the ids to be learnt at their own positions (a causal network shifts them), ``NOT_TRAINED`` elsewhere.
             Of an encoder-decoder network: what the decoder writes.
-        attention_mask: 1 for tokens, 0 for padding; None for packed windows.
-        position_ids: for packed windows only, beginning again at 0 with each example. Given these without a mask and
-            without a cache, transformers lets no example see another, for every kind of attention.
+        attention_mask: 1 for tokens, 0 for padding; None for packed windows, or what ``isolation.with_mask`` gives.
+        position_ids: for packed windows only, beginning again at 0 with each example; see ``isolation``.
         places: the rows of each line of the batch, as ``file:line``; several, joined by a comma, when packed.
     """
 
     input_ids: Int[Tensor, "batch time"]
     labels: Int[Tensor, "batch target_time"]
-    attention_mask: Int[Tensor, "batch time"] | None
+    attention_mask: Int[Tensor, "batch time"] | Float[Tensor, "batch 1 time time"] | None
     position_ids: Int[Tensor, "batch time"] | None
     places: tuple[str, ...]
 
@@ -67,8 +66,10 @@ class Batch:
 
     @property
     def tokens(self) -> int:
-        """Count the positions that are read, padding not among them (packed: the padding at the end is)."""
-        return int(self.attention_mask.sum()) if self.attention_mask is not None else self.input_ids.numel()
+        """Count the positions that are read; padding is not among them, but for that at the end of packed windows."""
+        if self.position_ids is not None or self.attention_mask is None:
+            return self.input_ids.numel()
+        return int(self.attention_mask.sum())
 
 
 class Batches(Iterator[Batch]):

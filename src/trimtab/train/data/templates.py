@@ -122,8 +122,9 @@ def _start(
     plain = _draw(before, tokenizer, template)
     if not full.startswith(plain):
         return -1, -1
-    found = full.find(content, len(plain))
-    return min(_shared(prompt, full), found), found
+    header = _shared(prompt, full)  # the generation prompt adds something that is not written later, as "<think>"
+    found = full.find(content, max(len(plain), header - len(content)))
+    return min(header, found), found
 
 
 def _shared(first: str, second: str) -> int:
