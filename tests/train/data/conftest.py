@@ -103,7 +103,7 @@ def _words(family: str | None, *, adds_bos: bool = False, adds_eos: bool = False
     core = Tokenizer(models.WordLevel(unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     core.decoder = token_decoders.Metaspace(prepend_scheme="first")
-    words = [*" ".join(CORPUS).split(), "[INST]", "[/INST]"]
+    words = [*" ".join(CORPUS).split(), "[INST]", "[/INST]", "well", "then"]
     core.train_from_iterator(words, trainers.WordLevelTrainer(special_tokens=["<unk>"], show_progress=False))
     return _dressed(core, family, adds_bos=adds_bos, adds_eos=adds_eos)
 

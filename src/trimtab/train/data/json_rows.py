@@ -62,7 +62,7 @@ def json_records(path: Path) -> Iterator[Record | Problem]:
         yield problem.at(scan.place())
     except json.JSONDecodeError as error:
         what = "the document stops in the middle of a row; the file was cut off"
-        if error.pos < len(text.rstrip()):
+        if error.pos < len(text.rstrip()) and not error.msg.startswith("Unterminated"):
             near = text[max(0, error.pos - 10) : error.pos + 10]
             what = f"no JSON: {error.msg}, near {near!r}; correct it here, nothing after this place was read"
         yield Problem(f"{path}:{1 + text.count(chr(10), 0, error.pos)}", "", what)

@@ -7,8 +7,8 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from trimtab.core.errors import FormatError
 from trimtab.train.data.rows import ROW_LIMIT_BYTES, Problem
@@ -28,9 +28,9 @@ class Line:
     ended: bool
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BufferedIOBase:
     """Open a file for reading bytes, unpacking ``.gz``."""
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
 def sha256_of(path: Path) -> str:
@@ -60,7 +60,7 @@ def read_lines(path: Path) -> Iterator[Line | Problem]:
                 yield _decoded(raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw, place)
 
 
-def _skip_rest(file: BinaryIO) -> int:
+def _skip_rest(file: BufferedIOBase) -> int:
     skipped = 0
     while piece := file.readline(ROW_LIMIT_BYTES):
         skipped += len(piece)
