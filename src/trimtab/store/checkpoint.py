@@ -8,7 +8,6 @@ ones as they were.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -22,10 +21,9 @@ from typing import Any, Final
 from torch import Tensor
 
 from trimtab.core.errors import CheckpointError, MissingError, RangeError, ResourceError, did_you_mean
-from trimtab.store.durable import TYPE_NAMES, Disk, Written, hash_file, remove_tree, safetensors_pieces, write_file
+from trimtab.store.durable import TYPE_NAMES, Disk, hash_file, remove_tree, safetensors_pieces, write_file
+from trimtab.store.manifest import MANIFEST_NAME, encode_manifest, read_manifest
 
-MANIFEST_NAME: Final = "manifest.json"
-MANIFEST_FORMAT: Final = 1
 STEP_FOLDER: Final = re.compile(r"step-(\d+)")
 TEMPORARY: Final = re.compile(r"\.tmp-(step|old)-(\d+)-(\d+)")
 STEM: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -150,7 +148,7 @@ def verify(path: Path) -> Loaded:
     """
     path = Path(path)
     try:
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
         for name, expected in manifest["files"].items():
             found = asdict(hash_file(path / name))
             if found["size_bytes"] != expected["size_bytes"]:
@@ -228,7 +226,7 @@ def _prepare(disk: Disk, folder: Path) -> None:
 def _write(disk: Disk, temporary: Path, step: int, contents: dict[str, Iterable[bytes | memoryview]]) -> None:
     disk.make_folder(temporary)
     written = {name: write_file(disk, temporary / name, pieces) for name, pieces in contents.items()}
-    write_file(disk, temporary / MANIFEST_NAME, [_manifest(step, written)])
+    write_file(disk, temporary / MANIFEST_NAME, [encode_manifest(step, written)])
     disk.sync_folder(temporary)
 
 
@@ -259,35 +257,6 @@ def _remove_old(disk: Disk, folder: Path, step: int, keep: int, protect: Collect
 def _steps(folder: Path) -> list[int]:
     names = [STEP_FOLDER.fullmatch(path.name) for path in folder.iterdir()]
     return [int(match[1]) for match in names if match]
-
-
-def _manifest(step: int, files: dict[str, Written]) -> bytes:
-    body = {"format": MANIFEST_FORMAT, "step": step, "files": {name: asdict(file) for name, file in files.items()}}
-    return _with_checksum(body)
-
-
-def _with_checksum(body: dict[str, Any]) -> bytes:
-    checksum = hashlib.sha256(json.dumps(body, indent=1).encode()).hexdigest()
-    return json.dumps({**body, "checksum": checksum}, indent=1).encode()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    raw = (path / MANIFEST_NAME).read_bytes()
-    try:
-        manifest = json.loads(raw)
-        body = {key: value for key, value in manifest.items() if key != "checksum"}
-        intact = raw == _with_checksum(body)
-    except (ValueError, AttributeError, RecursionError):
-        intact = False
-    if not intact:
-        raise CheckpointError(f"{MANIFEST_NAME} is damaged: it does not agree with its own checksum")
-    if body.get("format") != MANIFEST_FORMAT:
-        raise CheckpointError(f"{MANIFEST_NAME} has format {body.get('format')}; this version reads {MANIFEST_FORMAT}")
-    if any(Path(name).name != name for name in body["files"]):
-        raise CheckpointError(f"{MANIFEST_NAME} names a file outside the folder")
-    if path.name != f"step-{body['step']}":
-        raise CheckpointError(f"the folder holds step {body['step']}, not what its name says")
-    return body
 
 
 def _is_other_living_process(pid: int) -> bool:

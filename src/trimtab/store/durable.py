@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
+
+from trimtab.core.errors import CheckpointError
 
 CHUNK_BYTES: Final = 8 << 20
 TYPE_NAMES: Final = {
@@ -129,3 +132,24 @@ def safetensors_pieces(tensors: dict[str, Tensor]) -> Iterable[memoryview | byte
     yield len(raw).to_bytes(8, "little") + raw
     for _, tensor in ordered:
         yield tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+
+
+def write_bytes(path: Path, content: bytes, *, disk: Disk | None = None) -> None:
+    """Replace a small file whole: its old content stays until the new one is on the medium.
+
+    Raises:
+        CheckpointError: the disk refused.
+    """
+    disk = disk or Disk()
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        temporary.unlink(missing_ok=True)
+        write_file(disk, temporary, [content])
+        disk.rename(temporary, path)
+        disk.sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path} cannot be written ({error.strerror}). Free space, or choose another folder."
+        ) from error
