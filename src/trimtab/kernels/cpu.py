@@ -1,27 +1,325 @@
-"""The compiled kernels; what has no compiled form yet runs on the reference."""
+"""The compiled kernels: hands checked tensors to the C library.
 
-from trimtab.kernels.reference import (
-    dequantize_4bit,
-    dequantize_8bit,
-    dequantize_rows,
-    linear_4bit,
-    linear_4bit_input_grad,
-    linear_8bit,
-    linear_8bit_input_grad,
-    quantize_4bit,
-    quantize_8bit,
-    quantize_rows,
-)
+Everything here has a twin of the same name in ``reference``. Long inputs are multiplied by PyTorch's own float32
+matrix product, with the weight made dense a tile at a time in a buffer that is used again.
+"""
 
-__all__ = [
-    "dequantize_4bit",
-    "dequantize_8bit",
-    "dequantize_rows",
-    "linear_4bit",
-    "linear_4bit_input_grad",
-    "linear_8bit",
-    "linear_8bit_input_grad",
-    "quantize_4bit",
-    "quantize_8bit",
-    "quantize_rows",
-]
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from ctypes import Structure, byref, c_float, c_int, c_int64, c_void_p
+from functools import cache
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float32, Int8, UInt8
+from torch import Tensor
+
+from trimtab.core.errors import ResourceError
+from trimtab.kernels import reference
+from trimtab.kernels._library import library
+from trimtab.kernels.packed import FLOATS, Packed4bit, blocks_of
+
+GROUP = 64
+"""The kernels for few rows take this many columns at a time."""
+
+FEW_ROWS = 16
+"""Rows of activations up to which our own kernels beat tiles and a matrix product."""
+
+TILE = 1 << 21
+"""Weights that are dense at a time: 8 MB in float32."""
+
+DTYPE_CODES = {dtype: code for code, dtype in enumerate(FLOATS)}
+
+_P, _N, _I = c_void_p, c_int64, c_int
+_ARGUMENTS = {
+    "trimtab_quantize_4bit": (_P, _I, _N, _N, _P, _P, _P, _P, _I, _I),
+    "trimtab_dequantize_4bit": (_P, _N, _N, _P, _I, _I, _I),
+    "trimtab_linear_4bit": (_P, _P, _N, _P, _P, _I, _I, _I),
+    "trimtab_quantize_8bit": (_P, _N, _N, _P, _I, _P, _P, _I),
+    "trimtab_dequantize_8bit": (_P, _N, _N, _P, _P, _P, _I),
+    "trimtab_dequantize_rows": (_P, _N, _N, _P, _I, _I),
+    "trimtab_linear_8bit": (_P, _P, _N, _P, _P, _I, _I),
+}
+
+quantize_rows = reference.quantize_rows
+
+_kept = threading.local()
+
+
+class Weight4(Structure):
+    """``weight4`` of csrc/trimtab.h."""
+
+    _fields_ = (
+        ("codes", _P),
+        ("absmax", _P),
+        ("table", _P),
+        ("nested_absmax", _P),
+        ("nested_offset", _P),
+        ("nested_table", _P),
+        ("rows", _N),
+        ("cols", _N),
+        ("block", _N),
+    )
+
+
+class Weight8(Structure):
+    """``weight8`` of csrc/8bit_rows.c."""
+
+    _fields_ = (("codes", _P), ("absmax", _P), ("rows", _N), ("cols", _N), ("step", c_float))
+
+
+@cache
+def _function(name: str) -> Callable[..., Any]:
+    found = library()
+    assert found is not None
+    function = getattr(found, name)
+    function.argtypes = _ARGUMENTS[name]
+    function.restype = c_int if name.startswith("trimtab_linear") else None
+    return function  # type: ignore[no-any-return]
+
+
+@cache
+def level() -> int:
+    """Give the instruction set that the library uses here: 0 plain C, 1 AVX2, 2 AVX-512 with integer dot products."""
+    found = library()
+    return int(found.trimtab_cpu_level()) if found is not None else 0
+
+
+def quantize_4bit(
+    weight: Float[Tensor, "..."], table: Float32[Tensor, "16"], block_size: int
+) -> tuple[UInt8[Tensor, " bytes"], Float32[Tensor, " blocks"]]:
+    """Give the bits of ``reference.quantize_4bit``."""
+    weight = weight.contiguous()
+    count = weight.numel()
+    bounds, order = reference.thresholds(table)
+    codes = torch.empty((count + 1) // 2, dtype=torch.uint8)
+    absmax = torch.empty(blocks_of(count, block_size), dtype=torch.float32)
+    _function("trimtab_quantize_4bit")(
+        weight.data_ptr(),
+        DTYPE_CODES[weight.dtype],
+        count,
+        block_size,
+        bounds.data_ptr(),
+        order.data_ptr(),
+        codes.data_ptr(),
+        absmax.data_ptr(),
+        level(),
+        torch.get_num_threads(),
+    )
+    return codes, absmax
+
+
+def dequantize_4bit(packed: Packed4bit, dtype: torch.dtype) -> Float[Tensor, "rows cols"]:
+    """Give the bits of ``reference.dequantize_4bit``."""
+    dense = torch.empty(packed.shape, dtype=dtype)
+    _function("trimtab_dequantize_4bit")(
+        byref(_weight4(packed)),
+        0,
+        dense.numel(),
+        dense.data_ptr(),
+        DTYPE_CODES[dtype],
+        level(),
+        torch.get_num_threads(),
+    )
+    return dense
+
+
+def quantize_8bit(
+    values: Float[Tensor, "*shape"], table: Float32[Tensor, "256"], block_size: int, grid: bool
+) -> tuple[UInt8[Tensor, "*shape"], Float32[Tensor, " blocks"]]:
+    """Give the bits of ``reference.quantize_8bit``."""
+    values = values.float().contiguous()
+    bounds = (table[:-1] + table[1:]) / 2
+    codes = torch.empty(values.shape, dtype=torch.uint8)
+    absmax = torch.empty(blocks_of(values.numel(), block_size), dtype=torch.float32)
+    _function("trimtab_quantize_8bit")(
+        values.data_ptr(),
+        values.numel(),
+        block_size,
+        bounds.data_ptr(),
+        grid,
+        codes.data_ptr(),
+        absmax.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return codes, absmax
+
+
+def dequantize_8bit(
+    codes: UInt8[Tensor, "*shape"], absmax: Float32[Tensor, " blocks"], table: Float32[Tensor, "256"], block_size: int
+) -> Float32[Tensor, "*shape"]:
+    """Give the bits of ``reference.dequantize_8bit``."""
+    values = torch.empty(codes.shape, dtype=torch.float32)
+    _function("trimtab_dequantize_8bit")(
+        codes.data_ptr(),
+        codes.numel(),
+        block_size,
+        absmax.data_ptr(),
+        table.data_ptr(),
+        values.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return values
+
+
+def dequantize_rows(codes: Int8[Tensor, "rows cols"], absmax: Float32[Tensor, " rows"]) -> Float32[Tensor, "rows cols"]:
+    """Give the bits of ``reference.dequantize_rows``."""
+    dense = torch.empty(codes.shape, dtype=torch.float32)
+    _decode_rows(_weight8(codes, absmax), 0, dense)
+    return dense
+
+
+def linear_4bit(
+    x: Float[Tensor, "*batch cols"], packed: Packed4bit, bias: Float[Tensor, " rows"] | None, exact: bool
+) -> Float[Tensor, "*batch rows"]:
+    """Multiply by the weight's transpose, in integers for a single row unless ``exact``, else in float32."""
+    rows, cols = packed.shape
+    count = _rows_of(x, cols)
+    if not 0 < count <= FEW_ROWS or cols % GROUP:
+        return _tiled_linear(x, _tiles_4bit(packed), packed.shape, bias)
+    x32, y, bias32 = _operands(x, rows, bias)
+    done = _function("trimtab_linear_4bit")(
+        byref(_weight4(packed)),
+        x32.data_ptr(),
+        count,
+        None if bias32 is None else bias32.data_ptr(),
+        y.data_ptr(),
+        exact,
+        level(),
+        torch.get_num_threads(),
+    )
+    return _finished(done, y, x.dtype)
+
+
+def linear_4bit_input_grad(grad: Float[Tensor, "*batch rows"], packed: Packed4bit) -> Float[Tensor, "*batch cols"]:
+    """Multiply by the weight, one tile of it at a time."""
+    return _tiled_input_grad(grad, _tiles_4bit(packed), packed.shape)
+
+
+def linear_8bit(
+    x: Float[Tensor, "*batch cols"],
+    codes: Int8[Tensor, "rows cols"],
+    absmax: Float32[Tensor, " rows"],
+    bias: Float[Tensor, " rows"] | None,
+) -> Float[Tensor, "*batch rows"]:
+    """Multiply by the weight's transpose in float32."""
+    rows, cols = codes.shape
+    count = _rows_of(x, cols)
+    if not 0 < count <= FEW_ROWS or cols % GROUP:
+        return _tiled_linear(x, _tiles_8bit(codes, absmax), (rows, cols), bias)
+    x32, y, bias32 = _operands(x, rows, bias)
+    done = _function("trimtab_linear_8bit")(
+        byref(_weight8(codes, absmax)),
+        x32.data_ptr(),
+        count,
+        None if bias32 is None else bias32.data_ptr(),
+        y.data_ptr(),
+        level(),
+        torch.get_num_threads(),
+    )
+    return _finished(done, y, x.dtype)
+
+
+def linear_8bit_input_grad(
+    grad: Float[Tensor, "*batch rows"], codes: Int8[Tensor, "rows cols"], absmax: Float32[Tensor, " rows"]
+) -> Float[Tensor, "*batch cols"]:
+    """Multiply by the weight, one tile of it at a time."""
+    rows, cols = codes.shape
+    return _tiled_input_grad(grad, _tiles_8bit(codes, absmax), (rows, cols))
+
+
+def _weight4(packed: Packed4bit) -> Weight4:
+    codes, absmax, table, (rows, cols), block_size, nested_absmax, nested_offset, nested_table = packed
+    nested: tuple[int | None, ...] = (None, None, None)
+    if nested_absmax is not None and nested_offset is not None and nested_table is not None:
+        nested = (nested_absmax.data_ptr(), nested_offset.data_ptr(), nested_table.data_ptr())
+    return Weight4(codes.data_ptr(), absmax.data_ptr(), table.data_ptr(), *nested, rows, cols, block_size)
+
+
+def _weight8(codes: Tensor, absmax: Tensor) -> Weight8:
+    return Weight8(codes.data_ptr(), absmax.data_ptr(), codes.shape[0], codes.shape[1], reference.INT8_STEP)
+
+
+def _rows_of(x: Tensor, cols: int) -> int:
+    return x.numel() // cols if cols else 0
+
+
+def _operands(x: Tensor, rows: int, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Give input, room for the result and bias, all contiguous float32."""
+    y = torch.empty((*x.shape[:-1], rows), dtype=torch.float32)
+    return x.float().contiguous(), y, None if bias is None else bias.float().contiguous()
+
+
+def _finished(done: int, y: Tensor, dtype: torch.dtype) -> Tensor:
+    if not done:
+        raise ResourceError("no memory for the kernel's scratch space. Close other programs, or use a smaller batch.")
+    return y.to(dtype)
+
+
+def _buffer(count: int) -> Tensor:
+    """Give this thread's float32 buffer; what it held before is lost."""
+    kept: Tensor | None = getattr(_kept, "buffer", None)
+    if kept is None or kept.numel() < count:
+        kept = _kept.buffer = torch.empty(count, dtype=torch.float32)
+    return kept[:count]
+
+
+Tiles = Iterator[tuple[int, Tensor]]
+
+
+def _row_ranges(rows: int, cols: int) -> Iterator[tuple[int, Tensor]]:
+    """Cut a matrix into even runs of rows of at most about ``TILE`` weights, each with room for its dense form."""
+    parts = max(1, -(-rows * cols // TILE))
+    each = max(1, -(-rows // parts))
+    for first in range(0, rows, each):
+        count = min(each, rows - first)
+        yield first, _buffer(count * cols).view(count, cols)
+
+
+def _tiles_4bit(packed: Packed4bit) -> Tiles:
+    """Give the first row and the dense form of each tile; a tile is overwritten by the next."""
+    weight, decode = _weight4(packed), _function("trimtab_dequantize_4bit")
+    cols = packed.shape[1]
+    for first, dense in _row_ranges(*packed.shape):
+        where = dense.data_ptr(), DTYPE_CODES[torch.float32], level(), torch.get_num_threads()
+        decode(byref(weight), first * cols, dense.numel(), *where)
+        yield first, dense
+
+
+def _tiles_8bit(codes: Tensor, absmax: Tensor) -> Tiles:
+    """Give the first row and the dense form of each tile; a tile is overwritten by the next."""
+    weight = _weight8(codes, absmax)
+    for first, dense in _row_ranges(codes.shape[0], codes.shape[1]):
+        _decode_rows(weight, first, dense)
+        yield first, dense
+
+
+def _decode_rows(weight: Weight8, first: int, dense: Tensor) -> None:
+    _function("trimtab_dequantize_rows")(
+        byref(weight), first, dense.shape[0], dense.data_ptr(), level(), torch.get_num_threads()
+    )
+
+
+def _tiled_linear(x: Tensor, tiles: Tiles, shape: tuple[int, int], bias: Tensor | None) -> Tensor:
+    rows, cols = shape
+    x32 = x.reshape(-1, cols).float() if cols else x.float().new_empty((x.shape[:-1].numel(), 0))
+    y = torch.empty((x32.shape[0], rows), dtype=torch.float32)
+    for first, dense in tiles:
+        torch.mm(x32, dense.t(), out=y[:, first : first + dense.shape[0]])
+    if bias is not None:
+        y += bias.float()
+    return y.to(x.dtype).view(*x.shape[:-1], rows)
+
+
+def _tiled_input_grad(grad: Tensor, tiles: Tiles, shape: tuple[int, int]) -> Tensor:
+    rows, cols = shape
+    grad32 = grad.reshape(-1, rows).float() if rows else grad.float().new_empty((grad.shape[:-1].numel(), 0))
+    dx = torch.empty((grad32.shape[0], cols), dtype=torch.float32)
+    if not rows:
+        dx.zero_()
+    for first, dense in tiles:
+        part = grad32[:, first : first + dense.shape[0]]
+        torch.addmm(dx, part, dense, beta=0 if first == 0 else 1, out=dx)
+    return dx.to(grad.dtype).view(*grad.shape[:-1], cols)
