@@ -229,7 +229,6 @@ def _settled(
             f"and lost their right end: {first}{', ...' if len(account.cut) > 3 else ''}."
         )
     if account.problems:
-        notes.append(
-            f"{len(account.problems)} rows were left out: {account.problems[0]}{' ...' * (len(account.problems) > 1)}"
-        )
+        count, more = len(account.problems), ", ..." if len(account.problems) > 1 else ""
+        notes.append(f"{count} {'row was' if count == 1 else 'rows were'} left out: {account.problems[0]}{more}")
     return EncodedSet(tuple(account.examples), tuple(account.problems), tuple(account.cut), tuple(notes))

@@ -38,13 +38,13 @@ class Forest:
     def conversations(self, paths: Paths) -> Iterator[Conversation]:
         """Follow the best-ranked reply from each root ("best"), or give every path to a leaf ("all")."""
         for root in self.roots:
-            seen: set[tuple[int, ...]] = set()
-            for path in _walk([root], best_only=paths == "best"):
-                while path and path[-1].role != "assistant":
-                    path = path[:-1]
-                key = tuple(map(id, path))
-                if path and key not in seen:
-                    seen.add(key)
+            found = [_answered(path) for path in _walk([root], best_only=paths == "best")]
+            within = {id(message) for path in found for message in path[:-1]}
+            ends: set[int] = set()
+            for path in found:
+                # A path whose last question nobody answered may be the beginning of another one.
+                if path and id(path[-1]) not in within and id(path[-1]) not in ends:
+                    ends.add(id(path[-1]))
                     yield Conversation(tuple(Turn(message.role, message.text) for message in path), root.place)
 
     def notes(self, used: int) -> tuple[str, ...]:
@@ -57,6 +57,12 @@ class Forest:
             (unanswered, "roots without an answer, left out"),
         )
         return tuple(f"OASST messages {what}: {count}." for count, what in counts if count)
+
+
+def _answered(path: list[Message]) -> list[Message]:
+    """Take the messages behind the last answer off a path."""
+    last = max((index for index, message in enumerate(path) if message.role == "assistant"), default=-1)
+    return path[: last + 1]
 
 
 def _walk(path: list[Message], *, best_only: bool) -> Iterator[list[Message]]:
