@@ -136,7 +136,13 @@ def _parquet_records(path: Path) -> Iterator[Record | Problem]:
 def _hub_records(source: str) -> Iterator[Record | Problem]:
     datasets = _hub_package("datasets", source)
     name, config, split = hub_name(source)
-    rows: Iterable[dict[str, Any]] = datasets.load_dataset(name, config, split=split)
+    try:
+        rows: Iterable[dict[str, Any]] = datasets.load_dataset(name, config, split=split)
+    except (OSError, ValueError) as error:
+        found = f"--data {source}: the data set cannot be loaded ({error})"
+        raise ResourceError(
+            f"{found}. Check its name and the network, or give a file ({', '.join(SUFFIXES)})."
+        ) from error
     for number, row in enumerate(rows, start=1):
         yield Record(f"{source}:{number}", dict(row))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from jinja2 import TemplateError
@@ -22,6 +23,9 @@ FALLBACK_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '### Assistant:' }}{% endif %}"
 )
 """For a tokenizer without a chat template: the wording of the Guanaco conversations, each answer ended by EOS."""
+
+DAY = datetime(2024, 7, 26)
+"""What a template that writes today's date is told, so that the same rows are the same tokens tomorrow."""
 
 _END_OF_TURN = re.compile(r"\s*\S+|\s+")
 
@@ -143,9 +147,11 @@ def _rewritten(index: int) -> BadRow:
 
 def _draw(turns: Sequence[Turn], tokenizer: Tokenizer, template: str | None, *, generate: bool = False) -> str:
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-    options: dict[str, Any] = {"chat_template": template} if template else {}
+    options: dict[str, Any] = {"strftime_now": DAY.strftime, "add_generation_prompt": generate}
+    if template:
+        options["chat_template"] = template
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate, **options)
+        text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
     except TemplateError as error:
         roles = ", ".join(turn.role for turn in turns)
         raise BadRow("messages", f"the model's chat template refuses the roles {roles}: {error}") from None

@@ -1,0 +1,162 @@
+"""How a job's events reach a person (coloured lines and one bar) or a program (one JSON object a line)."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trimtab.core.job import Event, Job, Note, Progress, Result, Saved, Started, Table
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line; the last one is the result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything drawn at random.")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A stored name, a folder, a .gguf file or hf:org/name.")
+]
+
+
+@dataclass(frozen=True)
+class Output:
+    """How to show a job."""
+
+    as_json: bool = False
+    quiet: bool = False
+
+
+def show(job: Job, output: Output) -> dict[str, Any]:
+    """Run a job to its end, showing its events; give the values of its result."""
+    if output.as_json:
+        return _as_json(job)
+    return _for_a_person(job, output)
+
+
+def _as_json(job: Job) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for event in job:
+        print(json.dumps(_finite(event.to_json())), flush=True)
+        if isinstance(event, Result):
+            values = event.values
+    return values
+
+
+def _for_a_person(job: Job, output: Output) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(quiet=output.quiet, highlight=False, soft_wrap=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:g}/{task.total:g} {task.fields[unit]}"),
+        TextColumn("[dim]{task.fields[values]}"),
+        TimeRemainingColumn(),
+    )
+    values: dict[str, Any] = {}
+    lively = sys.stdout.isatty() and not output.quiet
+    with Bar(*columns, console=console, transient=True, refresh_per_second=4) if lively else nullcontext() as bar:
+        printer = _Printer(console, bar)
+        for event in job:
+            printer.show(event)
+            if isinstance(event, Result):
+                values = event.values
+    return values
+
+
+class _Printer:
+    """Shows events one after another; progress moves a bar, or now and then prints a line where there is none."""
+
+    def __init__(self, console: Any, bar: Bar | None) -> None:
+        self.console, self.bar = console, bar
+        self.tasks: dict[str, Any] = {}
+        self.printed: dict[str, float] = {}
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._progress(event)
+        elif isinstance(event, Started):
+            where = f" -> {event.out}" if event.out else ""
+            self._line(f"[bold]{event.what}[/bold]{where}")
+        elif isinstance(event, Note):
+            style = {"warning": "yellow", "heading": "bold cyan"}.get(event.kind)
+            text = event.text if event.kind != "warning" else f"! {event.text}"
+            self._line(text if event.kind == "heading" else f"  {text}", style)
+        elif isinstance(event, Saved):
+            self._line(f"  [green]saved[/green] {event.what}: {event.path}")
+        elif isinstance(event, Table):
+            self._table(event)
+
+    def _line(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, markup=style is None)
+
+    def _progress(self, event: Progress) -> None:
+        values = "  ".join(f"{key} {figure}" for key, figure in _figures(event.values))
+        if self.bar is not None:
+            if event.what not in self.tasks:
+                self.tasks[event.what] = self.bar.add_task(event.what, total=event.total, unit="", values="")
+            task = self.tasks[event.what]
+            self.bar.update(task, completed=event.done, total=event.total, unit=event.unit, values=values)
+            if event.done >= event.total:
+                self.bar.remove_task(self.tasks.pop(event.what))
+                self._line(f"  {event.what} {event.total:g} {event.unit}  [dim]{values}[/dim]")
+            return
+        share = event.done / event.total if event.total else 1.0
+        if share >= 1.0 or share - self.printed.get(event.what, -1.0) >= 0.1:
+            self.printed[event.what] = share if share < 1.0 else -1.0
+            self._line(f"  {event.what} {event.done:g}/{event.total:g} {event.unit}  {values}")
+
+    def _table(self, event: Table) -> None:
+        from rich.table import Table as Drawn
+
+        drawn = Drawn(title=event.title or None, title_justify="left", header_style="bold")
+        for index, column in enumerate(event.columns):
+            drawn.add_column(column, justify="left" if index == 0 else "right")
+        for row in event.rows:
+            drawn.add_row(*(_figure(column, value) for column, value in zip(event.columns, row, strict=True)))
+        self.console.print(drawn)
+
+
+SHOWN = ("loss", "eval_loss", "tokens_per_s", "memory_bytes")
+LABELS = {"loss": "loss", "eval_loss": "held-out loss", "tokens_per_s": "tokens/s", "memory_bytes": "memory"}
+
+
+def _figures(values: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(LABELS[key], _figure(key, values[key])) for key in SHOWN if key in values]
+
+
+def _figure(name: str, value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if "bytes" in name and isinstance(value, int | float):
+        return human_bytes(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def human_bytes(count: float) -> str:
+    """Write a number of bytes for a person."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no word for; it must stay visible, so it becomes a string, never 0."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

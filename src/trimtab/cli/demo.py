@@ -1,0 +1,7 @@
+"""``trimtab demo``."""
+
+from __future__ import annotations
+
+
+def demo() -> None:
+    """Show a fine-tune."""

@@ -1,0 +1,53 @@
+"""How much memory this process uses and has used."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_STATUS = Path("/proc/self/status")
+
+
+def resident_bytes() -> int:
+    """Give the resident memory of this process; where the system does not tell, its highest so far."""
+    return _status_bytes("VmRSS:") or _peak_of_process()
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Give the highest use so far: of the GPU where the work runs on one, else the process's resident memory."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    return _status_bytes("VmHWM:") or _peak_of_process()
+
+
+def available_bytes() -> int:
+    """Give the memory that can still be taken without swapping."""
+    import os
+
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _status_bytes(key: str) -> int:
+    if not _STATUS.exists():
+        return 0
+    for line in _STATUS.read_text(encoding="ascii").splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _peak_of_process() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

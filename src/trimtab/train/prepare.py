@@ -1,0 +1,105 @@
+"""From a request to the things a run works on: examples, a frozen network, and what steers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from trimtab.core.errors import RangeError
+from trimtab.models.config import read_model_config
+from trimtab.models.language_model import LanguageModel
+from trimtab.models.load import Quantization, load_network
+from trimtab.nn.freeze import freeze
+from trimtab.nn.lora import LoraSettings, add_lora
+from trimtab.train.data import Batches, Example, encode, encode_seq2seq, read_rows, split
+from trimtab.train.request import TrainRequest
+from trimtab.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Examples to learn from and to be judged by.
+
+    Attributes:
+        train: examples to learn from.
+        held_out: examples never learned from.
+        sha256: of the source's bytes.
+        notes: sentences about what was read, cut and skipped.
+        pad_id: the token that fills short rows.
+    """
+
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    sha256: str
+    notes: tuple[str, ...]
+    pad_id: int
+
+    def batches(self, request: TrainRequest) -> Batches:
+        """Give the endless stream of batches of a run."""
+        return Batches(
+            self.train,
+            batch_size=request.settings.batch_size,
+            settings=request.data_settings(),
+            pad_id=self.pad_id,
+            seed=request.settings.seed,
+        )
+
+
+def read_data(request: TrainRequest, tokenizer: Any) -> TrainingData:
+    """Read, check, encode and split the data.
+
+    Raises:
+        DataError: rows cannot be used; every one is named.
+    """
+    settings = request.data_settings()
+    rows = read_rows(request.data, on_bad_row=settings.on_bad_row)
+    seq2seq = bool(read_model_config(request.model).get("is_encoder_decoder"))
+    examples = (encode_seq2seq if seq2seq else encode)(rows, tokenizer, settings)
+    train, held_out = split(examples, settings.eval_fraction, settings.seed)
+    found = f"{len(rows)} rows of {rows.format} in {rows.source}: {len(train)} to learn, {len(held_out)} held out."
+    notes = [found, *rows.notes, *examples.notes]
+    if rows.skipped:
+        notes.append(f"{rows.skipped} rows were skipped, the first because of: {rows.problems[0]}")
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return TrainingData(train, held_out, rows.sha256, tuple(notes), int(pad or 0))
+
+
+def quantization_of(settings: TrainSettings) -> Quantization | None:
+    """Give how the base is to be stored under a method."""
+    if settings.method == "qlora":
+        return Quantization(settings.quant_type, settings.block_size, settings.double)
+    return Quantization("int8") if settings.method == "int8" else None
+
+
+def lora_of(settings: TrainSettings) -> LoraSettings:
+    """Give the adapter's shape."""
+    return LoraSettings(
+        rank=settings.rank,
+        alpha=settings.alpha,
+        dropout=settings.dropout,
+        targets=settings.targets,
+        rank_stabilised=settings.rank_stabilised,
+    )
+
+
+def build_model(request: TrainRequest, device: torch.device) -> LanguageModel:
+    """Load the network, frozen and quantized as the method says, and add what learns.
+
+    Raises:
+        RangeError: full tuning was asked for on a quantized folder.
+    """
+    settings = request.settings
+    quantized = "quantization_config" in read_model_config(request.model)
+    if quantized and settings.method == "full":
+        raise RangeError("method = full needs a base that is not quantized. Use method = qlora on this folder.")
+    net = load_network(request.model, quantization=None if quantized else quantization_of(settings)).to(device)
+    freeze(net)
+    if settings.method == "full":
+        net.requires_grad_(True)
+    else:
+        add_lora(net, lora_of(settings))
+    if settings.gradient_checkpointing:
+        net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+    return LanguageModel(net)

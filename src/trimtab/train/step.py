@@ -1,0 +1,88 @@
+"""One optimizer step: several forward and backward passes, clipping, and a stop where a number is no number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trimtab.core.errors import NonFiniteError
+from trimtab.models.language_model import LanguageModel
+from trimtab.nn.freeze import trainable
+from trimtab.optim import PagedAdamW, clip_grad_norm
+from trimtab.train.data import Batch
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What one step showed.
+
+    Attributes:
+        loss: mean over all target tokens of the step, natural logarithm.
+        grad_norm: before clipping.
+        tokens: tokens read, padding left out.
+        targets: tokens learned from.
+    """
+
+    loss: float
+    grad_norm: float
+    tokens: int
+    targets: int
+
+
+def accumulate_gradients(model: LanguageModel, batches: Sequence[Batch]) -> tuple[float, int]:
+    """Run forward and backward over the batches of one step; every target token weighs the same.
+
+    Returns:
+        Mean loss and the number of targets.
+
+    Raises:
+        NonFiniteError: the loss of a batch is NaN or infinite; the message names its rows.
+    """
+    targets = sum(batch.trained_tokens for batch in batches)
+    total = 0.0
+    for batch in batches:
+        moved = batch.to(model.device)
+        loss, _ = model.loss_sum(moved.inputs(), moved.labels)
+        value = float(loss.item())
+        if not _finite(value):
+            raise NonFiniteError(f"the loss became {value} on the rows {', '.join(batch.places)}.")
+        (loss / max(targets, 1)).backward()  # type: ignore[no-untyped-call]
+        total += value
+    return total / max(targets, 1), targets
+
+
+def finish_step(model: LanguageModel, optimizer: PagedAdamW, *, lr: float, clip_norm: float) -> float:
+    """Clip, check and apply the gradients, then clear them.
+
+    Returns:
+        The gradient norm before clipping.
+
+    Raises:
+        NonFiniteError: a gradient is NaN or infinite; no weight has been changed.
+    """
+    learning = trainable(model.net)
+    norm = float(clip_grad_norm(learning.values(), clip_norm or float("inf")))
+    if not _finite(norm):
+        raise NonFiniteError(
+            f"the gradient of {_first_non_finite(learning)} is not finite. Lower lr; nothing was changed."
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+def _first_non_finite(learning: dict[str, torch.nn.Parameter]) -> str:
+    for name, parameter in learning.items():
+        gradient: Tensor | None = parameter.grad
+        if gradient is not None and not bool(torch.isfinite(gradient).all()):
+            return name
+    return "all weights together"
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0.0
