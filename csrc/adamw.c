@@ -1,18 +1,10 @@
 /* One AdamW step over slices of many parameters, with 32-bit or blockwise 8-bit state.
  *
  * Every operation is a single IEEE-754 rounding, in the order of the PyTorch twin (optimizer_reference.py), so both
- * give the same bits; the file must be compiled with -ffp-contract=off.
+ * give the same bits at every level.
  */
-#include <immintrin.h>
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "trimtab.h"
 
-#define EXPORT __attribute__((visibility("default")))
-#define AVX2 __attribute__((target("avx2")))
-#define INLINE static inline __attribute__((always_inline))
-
-enum { FLOAT32 = 0, BFLOAT16 = 1 };
 enum { BLOCK = 256 };
 /* Magnitudes fall into cells by their upper 16 bits, from 2^-23 (and all below) to 1. */
 enum { LOWEST_CELL = 104 << 7, HIGHEST_CELL = 127 << 7, CELLS = HIGHEST_CELL - LOWEST_CELL + 1 };
@@ -33,21 +25,13 @@ typedef struct {
 
 INLINE float load(const void *array, int64_t i, int dtype) {
     if (dtype == FLOAT32) return ((const float *)array)[i];
-    uint32_t bits = (uint32_t)((const uint16_t *)array)[i] << 16;
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
+    const uint16_t bits = ((const uint16_t *)array)[i];
+    return dtype == BFLOAT16 ? float_of_bfloat(bits) : float_of_half(bits);
 }
 
 INLINE void store(void *array, int64_t i, int dtype, float value) {
-    if (dtype == FLOAT32) {
-        ((float *)array)[i] = value;
-        return;
-    }
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    uint16_t rounded = (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-    ((uint16_t *)array)[i] = value == value ? rounded : 0x7fc0;
+    if (dtype == FLOAT32) ((float *)array)[i] = value;
+    else ((uint16_t *)array)[i] = dtype == BFLOAT16 ? bfloat_of_float(value) : half_of_float(value);
 }
 
 INLINE float update(float p, float g, float *m, float *v, const Numbers *n) {
@@ -56,68 +40,10 @@ INLINE float update(float p, float g, float *m, float *v, const Numbers *n) {
     return n->decay * p - (n->step_size * *m) / (n->root_scale * sqrtf(*v) + n->eps);
 }
 
-/* ---- eight at a time ---- */
-
-typedef struct {
-    __m256 beta1, rest1, beta2, rest2, eps, decay, step_size, root_scale;
-} Wide;
-
-AVX2 INLINE Wide widen(const Numbers *n) {
-    Wide w = {_mm256_set1_ps(n->beta1), _mm256_set1_ps(n->rest1), _mm256_set1_ps(n->beta2),
-              _mm256_set1_ps(n->rest2), _mm256_set1_ps(n->eps),   _mm256_set1_ps(n->decay),
-              _mm256_set1_ps(n->step_size), _mm256_set1_ps(n->root_scale)};
-    return w;
-}
-
-AVX2 INLINE __m256 load8(const void *array, int64_t i, int dtype) {
-    if (dtype == FLOAT32) return _mm256_loadu_ps((const float *)array + i);
-    __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)array + i));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
-}
-
-AVX2 INLINE void store8(void *array, int64_t i, int dtype, __m256 value) {
-    if (dtype == FLOAT32) {
-        _mm256_storeu_ps((float *)array + i, value);
-        return;
-    }
-    __m256i bits = _mm256_castps_si256(value);
-    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    bits = _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
-    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(value, value, _CMP_UNORD_Q));
-    bits = _mm256_blendv_epi8(bits, _mm256_set1_epi32(0x7fc0), nan);
-    __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(bits, bits), 0x08);
-    _mm_storeu_si128((__m128i *)((uint16_t *)array + i), _mm256_castsi256_si128(packed));
-}
-
-AVX2 INLINE __m256 update8(__m256 p, __m256 g, __m256 *m, __m256 *v, const Wide *w) {
-    *m = _mm256_add_ps(_mm256_mul_ps(w->beta1, *m), _mm256_mul_ps(w->rest1, g));
-    *v = _mm256_add_ps(_mm256_mul_ps(w->beta2, *v), _mm256_mul_ps(w->rest2, _mm256_mul_ps(g, g)));
-    __m256 root = _mm256_add_ps(_mm256_mul_ps(w->root_scale, _mm256_sqrt_ps(*v)), w->eps);
-    __m256 change = _mm256_div_ps(_mm256_mul_ps(w->step_size, *m), root);
-    return _mm256_sub_ps(_mm256_mul_ps(w->decay, p), change);
-}
-
 /* ---- 32-bit state ---- */
 
 INLINE void step32(void *p, const void *g, float *m, float *v, int64_t from, int64_t to, const Numbers *n, int dtype) {
     for (int64_t i = from; i < to; i++) store(p, i, dtype, update(load(p, i, dtype), load(g, i, dtype), m + i, v + i, n));
-}
-
-AVX2 INLINE void step32_wide(void *p, const void *g, float *m, float *v, int64_t count, const Numbers *n, int dtype) {
-    const Wide w = widen(n);
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8) {
-        __m256 first = _mm256_loadu_ps(m + i), second = _mm256_loadu_ps(v + i);
-        store8(p, i, dtype, update8(load8(p, i, dtype), load8(g, i, dtype), &first, &second, &w));
-        _mm256_storeu_ps(m + i, first);
-        _mm256_storeu_ps(v + i, second);
-    }
-    step32(p, g, m, v, i, count, n, dtype);
-}
-
-AVX2 static void slice32_avx2(void *p, const void *g, float *m, float *v, int64_t count, const Numbers *n, int dtype) {
-    if (dtype == FLOAT32) step32_wide(p, g, m, v, count, n, FLOAT32);
-    else step32_wide(p, g, m, v, count, n, BFLOAT16);
 }
 
 static void slice32_plain(void *p, const void *g, float *m, float *v, int64_t count, const Numbers *n, int dtype) {
@@ -143,34 +69,6 @@ static void encode(const float *values, uint8_t *codes, float *absmax, int count
     *absmax = largest;
 }
 
-AVX2 INLINE __m256i nearest8(__m256 x, const Table *table) {
-    __m256i bits = _mm256_castps_si256(x);
-    __m256i cell = _mm256_srli_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff)), 16);
-    cell = _mm256_max_epi32(cell, _mm256_set1_epi32(LOWEST_CELL));
-    cell = _mm256_sub_epi32(_mm256_min_epi32(cell, _mm256_set1_epi32(HIGHEST_CELL)), _mm256_set1_epi32(LOWEST_CELL));
-    cell = _mm256_add_epi32(cell, _mm256_and_si256(_mm256_srai_epi32(bits, 31), _mm256_set1_epi32(CELLS)));
-    __m256i code = _mm256_i32gather_epi32((const int *)table->first, cell, 1); /* the caller pads three bytes */
-    code = _mm256_and_si256(code, _mm256_set1_epi32(255));
-    __m256 above = _mm256_cmp_ps(x, _mm256_i32gather_ps(table->middle, code, 4), _CMP_GT_OQ);
-    return _mm256_sub_epi32(code, _mm256_castps_si256(above));
-}
-
-AVX2 static void encode_avx2(const float *values, uint8_t *codes, float *absmax, const Table *table) {
-    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
-    __m256 most = _mm256_setzero_ps();
-    for (int i = 0; i < BLOCK; i += 8) most = _mm256_max_ps(_mm256_and_ps(_mm256_loadu_ps(values + i), magnitude), most);
-    float lanes[8], largest = 0.0f;
-    _mm256_storeu_ps(lanes, most);
-    for (int i = 0; i < 8; i++) largest = lanes[i] > largest ? lanes[i] : largest;
-    const __m256 scale = _mm256_set1_ps(largest > 0.0f ? largest : 1.0f);
-    for (int i = 0; i < BLOCK; i += 8) {
-        __m256i code = nearest8(_mm256_div_ps(_mm256_loadu_ps(values + i), scale), table);
-        __m128i narrow = _mm_packus_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
-        _mm_storel_epi64((__m128i *)(codes + i), _mm_packus_epi16(narrow, narrow));
-    }
-    *absmax = largest;
-}
-
 typedef struct {
     uint8_t *codes1, *codes2;
     float *absmax1, *absmax2;
@@ -192,12 +90,115 @@ INLINE void block8(void *p, const void *g, int64_t at, int count, State8 s, cons
     encode(v, s.codes2, s.absmax2, count, t + 1);
 }
 
-AVX2 INLINE __m256 decode8(const uint8_t *codes, const Table *table, __m256 absmax) {
+INLINE void step8(void *p, const void *g, int64_t from, int64_t to, State8 s, const Table *t, const Numbers *n, int dtype) {
+    for (int64_t at = from; at < to; at += BLOCK)
+        block8(p, g, at, (int)(to - at < BLOCK ? to - at : BLOCK), block_of(&s, at), t, n, dtype);
+}
+
+static void slice8_plain(void *p, const void *g, int64_t count, State8 s, const Table *t, const Numbers *n, int dtype) {
+    step8(p, g, 0, count, s, t, n, dtype);
+}
+
+#if HAVE_X86
+/* ---- eight at a time ---- */
+
+typedef struct {
+    __m256 beta1, rest1, beta2, rest2, eps, decay, step_size, root_scale;
+} Wide;
+
+TARGET_AVX2 INLINE Wide widen(const Numbers *n) {
+    Wide w = {_mm256_set1_ps(n->beta1), _mm256_set1_ps(n->rest1), _mm256_set1_ps(n->beta2),
+              _mm256_set1_ps(n->rest2), _mm256_set1_ps(n->eps),   _mm256_set1_ps(n->decay),
+              _mm256_set1_ps(n->step_size), _mm256_set1_ps(n->root_scale)};
+    return w;
+}
+
+TARGET_AVX2 INLINE __m256 load8(const void *array, int64_t i, int dtype) {
+    if (dtype == FLOAT32) return _mm256_loadu_ps((const float *)array + i);
+    const __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)array + i));
+    if (dtype == FLOAT16) return _mm256_cvtph_ps(half);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+
+TARGET_AVX2 INLINE __m128i bfloat8(__m256 value) {
+    const __m256i bits = _mm256_castps_si256(value);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(value, value, _CMP_UNORD_Q));
+    rounded = _mm256_blendv_epi8(rounded, _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), nan);
+    const __m256i narrow = _mm256_srli_epi32(rounded, 16);
+    return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(narrow, narrow), 0x08));
+}
+
+TARGET_AVX2 INLINE void store8(void *array, int64_t i, int dtype, __m256 value) {
+    if (dtype == FLOAT32) {
+        _mm256_storeu_ps((float *)array + i, value);
+        return;
+    }
+    const __m128i half = dtype == BFLOAT16 ? bfloat8(value) : _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT);
+    _mm_storeu_si128((__m128i *)((uint16_t *)array + i), half);
+}
+
+TARGET_AVX2 INLINE __m256 update8(__m256 p, __m256 g, __m256 *m, __m256 *v, const Wide *w) {
+    *m = _mm256_add_ps(_mm256_mul_ps(w->beta1, *m), _mm256_mul_ps(w->rest1, g));
+    *v = _mm256_add_ps(_mm256_mul_ps(w->beta2, *v), _mm256_mul_ps(w->rest2, _mm256_mul_ps(g, g)));
+    __m256 root = _mm256_add_ps(_mm256_mul_ps(w->root_scale, _mm256_sqrt_ps(*v)), w->eps);
+    __m256 change = _mm256_div_ps(_mm256_mul_ps(w->step_size, *m), root);
+    return _mm256_sub_ps(_mm256_mul_ps(w->decay, p), change);
+}
+
+TARGET_AVX2 INLINE void step32_wide(void *p, const void *g, float *m, float *v, int64_t count, const Numbers *n, int dtype) {
+    const Wide w = widen(n);
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        __m256 first = _mm256_loadu_ps(m + i), second = _mm256_loadu_ps(v + i);
+        store8(p, i, dtype, update8(load8(p, i, dtype), load8(g, i, dtype), &first, &second, &w));
+        _mm256_storeu_ps(m + i, first);
+        _mm256_storeu_ps(v + i, second);
+    }
+    step32(p, g, m, v, i, count, n, dtype);
+}
+
+TARGET_AVX2 static void slice32_avx2(void *p, const void *g, float *m, float *v, int64_t count, const Numbers *n, int dtype) {
+    if (dtype == FLOAT32) step32_wide(p, g, m, v, count, n, FLOAT32);
+    else if (dtype == BFLOAT16) step32_wide(p, g, m, v, count, n, BFLOAT16);
+    else step32_wide(p, g, m, v, count, n, FLOAT16);
+}
+
+TARGET_AVX2 INLINE __m256i nearest8(__m256 x, const Table *table) {
+    __m256i bits = _mm256_castps_si256(x);
+    __m256i cell = _mm256_srli_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff)), 16);
+    cell = _mm256_max_epi32(cell, _mm256_set1_epi32(LOWEST_CELL));
+    cell = _mm256_sub_epi32(_mm256_min_epi32(cell, _mm256_set1_epi32(HIGHEST_CELL)), _mm256_set1_epi32(LOWEST_CELL));
+    cell = _mm256_add_epi32(cell, _mm256_and_si256(_mm256_srai_epi32(bits, 31), _mm256_set1_epi32(CELLS)));
+    __m256i code = _mm256_i32gather_epi32((const int *)table->first, cell, 1); /* the caller pads three bytes */
+    code = _mm256_and_si256(code, _mm256_set1_epi32(255));
+    __m256 above = _mm256_cmp_ps(x, _mm256_i32gather_ps(table->middle, code, 4), _CMP_GT_OQ);
+    return _mm256_sub_epi32(code, _mm256_castps_si256(above));
+}
+
+TARGET_AVX2 static void encode_avx2(const float *values, uint8_t *codes, float *absmax, const Table *table) {
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    __m256 most = _mm256_setzero_ps();
+    for (int i = 0; i < BLOCK; i += 8) most = _mm256_max_ps(_mm256_and_ps(_mm256_loadu_ps(values + i), magnitude), most);
+    float lanes[8], largest = 0.0f;
+    _mm256_storeu_ps(lanes, most);
+    for (int i = 0; i < 8; i++) largest = lanes[i] > largest ? lanes[i] : largest;
+    const __m256 scale = _mm256_set1_ps(largest > 0.0f ? largest : 1.0f);
+    for (int i = 0; i < BLOCK; i += 8) {
+        __m256i code = nearest8(_mm256_div_ps(_mm256_loadu_ps(values + i), scale), table);
+        __m128i narrow = _mm_packus_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
+        _mm_storel_epi64((__m128i *)(codes + i), _mm_packus_epi16(narrow, narrow));
+    }
+    *absmax = largest;
+}
+
+TARGET_AVX2 INLINE __m256 decode8(const uint8_t *codes, const Table *table, __m256 absmax) {
     __m256i index = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)codes));
     return _mm256_mul_ps(_mm256_i32gather_ps(table->map, index, 4), absmax);
 }
 
-AVX2 INLINE void block8_wide(void *p, const void *g, int64_t at, State8 s, const Table *t, const Wide *w, int dtype) {
+TARGET_AVX2 INLINE void block8_wide(void *p, const void *g, int64_t at, State8 s, const Table *t, const Wide *w, int dtype) {
     float m[BLOCK], v[BLOCK];
     const __m256 absmax1 = _mm256_set1_ps(*s.absmax1), absmax2 = _mm256_set1_ps(*s.absmax2);
     for (int i = 0; i < BLOCK; i += 8) {
@@ -210,38 +211,34 @@ AVX2 INLINE void block8_wide(void *p, const void *g, int64_t at, State8 s, const
     encode_avx2(v, s.codes2, s.absmax2, t + 1);
 }
 
-INLINE void step8(void *p, const void *g, int64_t from, int64_t to, State8 s, const Table *t, const Numbers *n, int dtype) {
-    for (int64_t at = from; at < to; at += BLOCK)
-        block8(p, g, at, (int)(to - at < BLOCK ? to - at : BLOCK), block_of(&s, at), t, n, dtype);
-}
-
-AVX2 INLINE void step8_wide(void *p, const void *g, int64_t count, State8 s, const Table *t, const Numbers *n, int dtype) {
+TARGET_AVX2 INLINE void step8_wide(void *p, const void *g, int64_t count, State8 s, const Table *t, const Numbers *n, int dtype) {
     const Wide w = widen(n);
     int64_t at = 0;
     for (; at + BLOCK <= count; at += BLOCK) block8_wide(p, g, at, block_of(&s, at), t, &w, dtype);
     step8(p, g, at, count, s, t, n, dtype);
 }
 
-AVX2 static void slice8_avx2(void *p, const void *g, int64_t count, State8 s, const Table *t, const Numbers *n, int dtype) {
+TARGET_AVX2 static void slice8_avx2(void *p, const void *g, int64_t count, State8 s, const Table *t, const Numbers *n, int dtype) {
     if (dtype == FLOAT32) step8_wide(p, g, count, s, t, n, FLOAT32);
-    else step8_wide(p, g, count, s, t, n, BFLOAT16);
+    else if (dtype == BFLOAT16) step8_wide(p, g, count, s, t, n, BFLOAT16);
+    else step8_wide(p, g, count, s, t, n, FLOAT16);
 }
-
-static void slice8_plain(void *p, const void *g, int64_t count, State8 s, const Table *t, const Numbers *n, int dtype) {
-    step8(p, g, 0, count, s, t, n, dtype);
-}
+#endif
 
 /* ---- entry points ---- */
 
 INLINE int64_t width(int dtype) { return dtype == FLOAT32 ? 4 : 2; }
 
-/* wide: 1 to use AVX2 where the processor has it, 0 for the plain code. */
-static int use_avx2(int wide) { return wide && __builtin_cpu_supports("avx2"); }
+#if HAVE_X86
+#define PICK(level, name) ((level) >= AVX2 ? name##_avx2 : name##_plain)
+#else
+#define PICK(level, name) name##_plain
+#endif
 
 EXPORT void trimtab_adamw32(void *const *params, void *const *grads, float *exp_avg, float *exp_avg_sq,
-                            const Slice *slices, int64_t count, const Numbers *numbers, int dtype, int wide, int threads) {
+                            const Slice *slices, int64_t count, const Numbers *numbers, int dtype, int level, int threads) {
     void (*run)(void *, const void *, float *, float *, int64_t, const Numbers *, int) =
-        use_avx2(wide) ? slice32_avx2 : slice32_plain;
+        PICK(level, slice32);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < count; i++) {
         const Slice s = slices[i];
@@ -252,9 +249,9 @@ EXPORT void trimtab_adamw32(void *const *params, void *const *grads, float *exp_
 }
 
 EXPORT void trimtab_adamw8(void *const *params, void *const *grads, const State8 *state, const Slice *slices,
-                           int64_t count, const Table *tables, const Numbers *numbers, int dtype, int wide, int threads) {
+                           int64_t count, const Table *tables, const Numbers *numbers, int dtype, int level, int threads) {
     void (*run)(void *, const void *, int64_t, State8, const Table *, const Numbers *, int) =
-        use_avx2(wide) ? slice8_avx2 : slice8_plain;
+        PICK(level, slice8);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < count; i++) {
         const Slice s = slices[i];

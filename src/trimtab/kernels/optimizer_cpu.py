@@ -11,16 +11,11 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from trimtab.kernels._library import library
+from trimtab.kernels.cpu import DTYPE_CODES, level
 from trimtab.kernels.ops.tables import dynamic_map, midpoints
 
-DTYPES = {torch.float32: 0, torch.bfloat16: 1}
 # Cells of the C code's look-up: every float from 2^-23 to 1 by its upper 16 bits.
 LOWEST_CELL, HIGHEST_CELL = 104 << 7, 127 << 7
-
-
-def has_kernel() -> bool:
-    """Say whether the C library is there and knows the step."""
-    return library() is not None and hasattr(library(), "trimtab_adamw32")
 
 
 @cache
@@ -64,15 +59,15 @@ def step(
 ) -> None:
     """Step every slice with 32-bit (two tensors) or 8-bit state (four); ``wide=False`` keeps to the plain C code.
 
-    Tensors are contiguous; parameters and gradients share one of ``DTYPES``.
+    Tensors are contiguous; parameters and gradients share one type.
     """
     tail = (
         c_void_p(slices.data_ptr()),
         c_int64(slices.shape[0]),
         *([_tables()] if len(state) == 4 else []),
         (c_float * len(numbers))(*numbers),
-        c_int(DTYPES[params[0].dtype]),
-        c_int(wide),
+        c_int(DTYPE_CODES[params[0].dtype]),
+        c_int(level() if wide else 0),
         c_int(torch.get_num_threads()),
     )
     c_library = library()

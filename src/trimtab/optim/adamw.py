@@ -279,15 +279,19 @@ class PagedAdamW(torch.optim.Optimizer):
             float(group["lr"]), group["betas"], group["eps"], group["weight_decay"], self._steps[batch.params[0]]
         )
         params = [self._flat[index][1] for index in batch.params]
-        grads = [param.grad for param in params]
-        flat_params, flat_grads = (
-            [param.contiguous() for param in params],
-            [grad.contiguous() for grad in grads if grad is not None],
-        )
-        adamw_(flat_params, flat_grads, parts, slices=batch.slices, numbers=numbers)
-        for param, flat in zip(params, flat_params, strict=True):
-            if flat is not param:
-                param.copy_(flat)
+        flat = [param.contiguous() for param in params]
+        adamw_(flat, [_gradient(param) for param in params], parts, slices=batch.slices, numbers=numbers)
+        for param, stepped in zip(params, flat, strict=True):
+            if stepped is not param:
+                param.copy_(stepped)
+
+
+def _gradient(param: Tensor) -> Tensor:
+    grad = param.grad
+    if grad is None or grad.layout != torch.strided or grad.dtype != param.dtype:
+        kind = "none" if grad is None else f"{grad.dtype}, {grad.layout}"
+        raise RangeError(f"A parameter is {param.dtype}, but its gradient is {kind}. Allowed: dense, of the same type.")
+    return grad.contiguous()
 
 
 def _batch(group: int, rows: list[tuple[int, int, int, int]]) -> Batch:

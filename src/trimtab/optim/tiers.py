@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import UInt8
@@ -20,6 +20,7 @@ from trimtab.core.errors import ResourceError
 OUT_OF_MEMORY_TEXTS = ("not enough memory", "out of memory", "can't allocate memory")
 
 
+@runtime_checkable
 class Tier(Protocol):
     """Memory that holds the resident pages, and the slower place behind it, where every page starts as zeros.
 
@@ -189,10 +190,11 @@ def _unnamed_file(folder: Path) -> int:
 class GpuHostTier:
     """A GPU's memory, with pinned host memory behind it; copies run on a stream of their own beside the step."""
 
-    def __init__(self, device: torch.device) -> None:
-        """Work for one GPU."""
+    def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
+        """Work for one GPU; ``cuda`` offers streams and events as ``torch.cuda`` does."""
         self.device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._cuda = cuda
+        self._stream = cuda.Stream(device)
         self._outside: list[Tensor] = []
 
     def allocate(self, size_bytes: int) -> UInt8[Tensor, " size_bytes"]:
@@ -201,40 +203,41 @@ class GpuHostTier:
 
     def reserve(self, sizes_bytes: list[int]) -> None:
         """Pin host memory for every page."""
+        pin = self.device.type == "cuda"
         try:
-            self._outside = [torch.zeros(size, dtype=torch.uint8, pin_memory=True) for size in sizes_bytes]
+            self._outside = [torch.zeros(size, dtype=torch.uint8, pin_memory=pin) for size in sizes_bytes]
         except (RuntimeError, MemoryError) as error:
             raise ResourceError(
                 f"{sum(sizes_bytes):,} bytes of host memory cannot be pinned for optimizer pages: {error}. "
                 "Close other programs, or use bits=8."
             ) from error
 
-    def copy_out(self, page: int, frame: Tensor) -> torch.cuda.Event:
+    def copy_out(self, page: int, frame: Tensor) -> Any:
         """Queue the copy behind the work on the frame that was queued so far."""
         host = self._outside[page]
         return self._copy(host, frame[: host.numel()])
 
-    def copy_in(self, page: int, frame: Tensor) -> torch.cuda.Event:
+    def copy_in(self, page: int, frame: Tensor) -> Any:
         """Queue the copy behind the work on the frame that was queued so far."""
         host = self._outside[page]
         return self._copy(frame[: host.numel()], host)
 
-    def wait(self, copy: torch.cuda.Event) -> None:
+    def wait(self, copy: Any) -> None:
         """Hold back later work on the GPU until the copy is done; the program itself goes on."""
-        torch.cuda.current_stream(self.device).wait_event(copy)
+        self._cuda.current_stream(self.device).wait_event(copy)
 
     def recover(self) -> None:
         """Do nothing: copies on a stream do not fail one by one."""
 
     def close(self) -> None:
         """Give the host memory back."""
-        torch.cuda.synchronize(self.device)
+        self._cuda.synchronize(self.device)
         self._outside = []
 
-    def _copy(self, target: Tensor, source: Tensor) -> torch.cuda.Event:
-        self._stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self._stream):
+    def _copy(self, target: Tensor, source: Tensor) -> Any:
+        self._stream.wait_stream(self._cuda.current_stream(self.device))
+        with self._cuda.stream(self._stream):
             target.copy_(source, non_blocking=True)
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event = self._cuda.Event()
             event.record(self._stream)
         return event

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Literal, TypeAlias
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from trimtab.core.device import forced_kernels
-from trimtab.core.errors import RangeError
 from trimtab.kernels import optimizer_cpu, optimizer_reference
+from trimtab.kernels.choose import implementation
+from trimtab.kernels.registry import register
 
 BLOCK_SIZE = optimizer_reference.BLOCK_SIZE
-STATE_PARTS = (2, 4)
-Implementation: TypeAlias = Literal["auto", "reference", "cpu"]
 
 
 def adamw_numbers(lr: float, betas: tuple[float, float], eps: float, weight_decay: float, step: int) -> list[float]:
@@ -40,69 +36,40 @@ def adamw_(
     *,
     slices: Int64[Tensor, "slices 4"],
     numbers: list[float],
-    impl: Implementation = "auto",
+    impl: str = "auto",
 ) -> None:
     """Step slices of parameters in place.
 
     Args:
-        params: contiguous, all of one type and device; written.
+        params: contiguous, all of one type (float32, bfloat16, float16) and device; written.
         grads: of the parameters' shapes and type, contiguous; read.
         state: flat; either both averages in float32, or uint8 codes of both followed by the float32 scales of both,
             one per 256 codes; written. A 8-bit slice starts at a multiple of 256 in parameter and state.
         slices: one row each: index of the parameter, start within it, start within the state, length. Slices do not
             overlap. On the CPU.
         numbers: of ``adamw_numbers``.
-        impl: "auto" takes the C kernel for float32 and bfloat16 on the CPU where it was built.
+        impl: "auto" takes the C kernel on the CPU where it was built.
 
     Raises:
-        RangeError: ``impl`` cannot serve these tensors.
+        RangeError: ``impl`` is unknown, was not built, or does not run on that device.
     """
     if params:
-        _adamw(params, grads, state, slices, numbers, choose(impl, params[0]))
+        _adamw(params, grads, state, slices, numbers, implementation(params[0].device.type, impl))
 
 
-def choose(impl: str, param: Tensor) -> str:
-    """Name the implementation that will run for such a parameter."""
-    if impl == "auto":
-        impl = forced_kernels() or "auto"
-    fits = param.device.type == "cpu" and param.dtype in optimizer_cpu.DTYPES and optimizer_cpu.has_kernel()
-    if impl in ("auto", "triton"):
-        return "cpu" if fits else "reference"
-    if impl == "reference" or (impl in ("cpu", "plain") and fits):
-        return impl
-    raise RangeError(
-        f"impl={impl!r} cannot step a {param.dtype} parameter on {param.device}. "
-        "Allowed: auto, reference, and cpu for float32 and bfloat16 on the CPU where the C kernels are built "
-        "(`python setup.py build_ext --inplace`)."
-    )
-
-
-@torch.library.custom_op("trimtab::adamw_", mutates_args={"params", "state"})
-def _adamw(
-    params: list[Tensor],
-    grads: list[Tensor],
-    state: list[Tensor],
-    slices: Tensor,
-    numbers: list[float],
-    impl: str,
+def _step(
+    params: list[Tensor], grads: list[Tensor], state: list[Tensor], slices: Tensor, numbers: list[float], impl: str
 ) -> None:
-    if impl == "reference":
-        _step_by_reference(params, grads, state, slices, numbers)
+    if impl == "cpu":
+        optimizer_cpu.step(params, grads, state, slices, numbers)
     else:
-        optimizer_cpu.step(params, grads, state, slices, numbers, wide=impl == "cpu")
+        _step_by_reference(params, grads, state, slices, numbers)
 
 
-@_adamw.register_fake
-def _(
-    params: list[Tensor],
-    grads: list[Tensor],
-    state: list[Tensor],
-    slices: Tensor,
-    numbers: list[float],
-    impl: str,
+def _fake_step(
+    params: list[Tensor], grads: list[Tensor], state: list[Tensor], slices: Tensor, numbers: list[float], impl: str
 ) -> None:
-    if len(state) not in STATE_PARTS:
-        raise RangeError(f"The state has {len(state)} parts. Allowed: 2 (32-bit) or 4 (8-bit).")
+    """Change nothing: all results are written in place."""
 
 
 def _step_by_reference(
@@ -116,3 +83,10 @@ def _step_by_reference(
         codes = (state[0][at : at + length], state[1][at : at + length])
         blocks = slice(at // BLOCK_SIZE, at // BLOCK_SIZE - (-length // BLOCK_SIZE))
         optimizer_reference.adamw_8bit(param, grad, codes, (state[2][blocks], state[3][blocks]), numbers)
+
+
+_adamw = register(
+    "adamw_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] state, Tensor slices, float[] numbers, str impl) -> ()",
+    _step,
+    _fake_step,
+)
