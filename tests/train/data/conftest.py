@@ -59,6 +59,11 @@ THINKING = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+OWN_SYSTEM = (
+    "{% if messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant<|im_end|>\n' }}{% endif %}" + CHATML
+)
+DATED = "{{ 'Today is ' + strftime_now('%d %b %Y') + '\n' }}" + CHATML
 OPENS_A_THOUGHT = CHATML.replace("'<|im_start|>assistant\n'", "'<|im_start|>assistant\n<think>\n'")
 
 TEMPLATES = {
@@ -69,6 +74,8 @@ TEMPLATES = {
     "phi3": PHI3,
     "no-generation-prompt": NO_GENERATION_PROMPT,
     "thinking": THINKING,
+    "own-system": OWN_SYSTEM,
+    "dated": DATED,
     "opens-a-thought": OPENS_A_THOUGHT,
     None: None,
 }

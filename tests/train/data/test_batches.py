@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from trimtab.core.errors import CheckpointError, DataError, RangeError
 from trimtab.train.data import NOT_TRAINED, Batch, Batches, DataSettings, Example, collate, in_order, preview, split
@@ -74,6 +75,37 @@ def test_a_packed_window_counts_positions_anew_and_never_learns_across_examples(
     assert batch.labels.tolist() == [[NOT_TRAINED, 6, NOT_TRAINED, 8, 9], [NOT_TRAINED, 6] + [NOT_TRAINED] * 3]
     assert batch.attention_mask is None
     assert batch.places == ("a:1, a:2", "a:1")
+
+
+NETWORK = {"vocab_size": 100, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+
+
+def test_padding_changes_no_logit_of_a_causal_network() -> None:
+    config = transformers.LlamaConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, **NETWORK
+    )
+    network = transformers.LlamaForCausalLM(config).eval()
+    batch = collate(EXAMPLES[:4], pad_id=0)
+    with torch.no_grad():
+        together = network(**batch.inputs()).logits
+        for line, example in enumerate(EXAMPLES[:4]):
+            alone = network(torch.tensor([example.input_ids])).logits[0]
+            assert torch.allclose(together[line, : len(example)], alone, atol=1e-5)
+
+
+def test_padding_changes_no_loss_of_an_encoder_decoder_network() -> None:
+    config = transformers.T5Config(
+        d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0, **NETWORK
+    )
+    network = transformers.T5ForConditionalGeneration(config).eval()
+    examples = [Example([5, 6, 7, 2], [False] * 4, "a:1", [8, 2]), Example([9, 2], [False] * 2, "a:2", [10, 11, 12, 2])]
+
+    def summed(chosen: list[Example]) -> torch.Tensor:
+        batch = collate(chosen, pad_id=0)
+        with torch.no_grad():
+            return network(**batch.inputs(), labels=batch.labels).loss * batch.trained_tokens
+
+    assert torch.allclose(summed(examples), summed(examples[:1]) + summed(examples[1:]), rtol=1e-5)
 
 
 def test_a_batch_moves_to_a_device_whole() -> None:

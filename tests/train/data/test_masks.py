@@ -32,6 +32,7 @@ FAMILIES = {
     "gemma": (TALK, "<end_of_turn>"),
     "phi3": (WITH_SYSTEM, "<|end|>"),
     "opens-a-thought": (TALK, "<|im_end|>"),
+    "own-system": (TALK, "<|im_end|>"),
 }
 
 
@@ -89,7 +90,7 @@ def test_all_learns_every_token(byte_tokenizer: Make) -> None:
     "answer",
     ["assistant", "user", "im_end", "<b>", "hello there", "e", "ä ö 漢字 🙂", "a\n\nb", "### Human: no"],
 )
-@pytest.mark.parametrize("family", ["chatml", "llama3", "gemma", "opens-a-thought"])
+@pytest.mark.parametrize("family", ["chatml", "llama3", "gemma", "opens-a-thought", "own-system"])
 def test_an_answer_that_looks_like_a_part_of_the_template_is_found(
     answer: str, family: str, byte_tokenizer: Make
 ) -> None:
@@ -104,8 +105,8 @@ def test_a_template_that_trims_answers_is_followed(byte_tokenizer: Make) -> None
 
 
 def test_an_opening_answer_is_learnt(byte_tokenizer: Make) -> None:
-    turns = (("assistant", "hello"), ("user", "hello"), ("assistant", "bye"))
-    assert learnt(talk(*turns), byte_tokenizer("chatml")) == ["hello<|im_end|>", "bye<|im_end|>"]
+    turns = (("assistant", "helpful"), ("user", "hello"), ("assistant", "bye"))
+    assert learnt(talk(*turns), byte_tokenizer("own-system")) == ["helpful<|im_end|>", "bye<|im_end|>"]
 
 
 def test_a_question_after_the_last_answer_is_not_learnt(byte_tokenizer: Make) -> None:
@@ -122,9 +123,21 @@ def test_a_rewriting_template_is_right_for_the_last_answer(byte_tokenizer: Make)
     assert pieces == ["<think>\n\n</think>\n\nbye then<|im_end|>"]
 
 
+@pytest.mark.parametrize("answer", ["think", "t", ">", "im_end"])
+def test_an_empty_thought_before_the_answer_is_learnt_with_it(answer: str, byte_tokenizer: Make) -> None:
+    pieces = learnt(talk(("user", "hello"), ("assistant", answer)), byte_tokenizer("thinking"))
+    assert pieces == [f"<think>\n\n</think>\n\n{answer}<|im_end|>"]
+
+
 def test_a_template_that_refuses_the_roles_is_reported(byte_tokenizer: Make) -> None:
     with pytest.raises(DataError, match=r"refuses the roles system, user.*System role not supported"):
         encode([talk(*WITH_SYSTEM)], byte_tokenizer("gemma"))
+
+
+def test_a_template_that_writes_the_date_gives_the_same_tokens_every_day(byte_tokenizer: Make) -> None:
+    tokenizer = byte_tokenizer("dated")
+    example = encode([talk(*TALK)], tokenizer)[0]
+    assert preview(example, tokenizer)[0][0].startswith("Today is 26 Jul 2024\n<|im_start|>user")
 
 
 def test_a_tokenizer_without_offsets_gives_the_same_mask(byte_tokenizer: Make) -> None:

@@ -230,6 +230,12 @@ def test_a_missing_package_is_named_with_its_extra(
         read_rows(source)
 
 
+def test_a_data_set_that_cannot_be_reached_is_an_error_with_its_name() -> None:
+    pytest.importorskip("datasets")
+    with pytest.raises(ResourceError, match="hf:nobody/nothing: the data set cannot be loaded"):
+        read_rows("hf:nobody/nothing")
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [

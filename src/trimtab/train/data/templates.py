@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from jinja2 import TemplateError
 
@@ -24,9 +22,16 @@ FALLBACK_TEMPLATE = (
 )
 """For a tokenizer without a chat template: the wording of the Guanaco conversations, each answer ended by EOS."""
 
-DAY = datetime(2024, 7, 26)
-"""What a template that writes today's date is told, so that the same rows are the same tokens tomorrow."""
+_FIXED_DAY = (
+    "{% macro strftime_now(format) %}"
+    "{{ {'%d %b %Y': '26 Jul 2024', '%B %d, %Y': 'July 26, 2024'}.get(format, '2024-07-26') }}"
+    "{% endmacro %}"
+)
+"""Put before a template that writes today's date, so that the same rows are the same tokens tomorrow."""
 
+_OTHER_WORDS = ("\u25c6", "\u25c7")
+
+_SPACE = re.compile(r"\s*")
 _END_OF_TURN = re.compile(r"\s*\S+|\s+")
 
 
@@ -61,8 +66,11 @@ class Rendered:
 
 
 def chat_template(tokenizer: Tokenizer) -> str | None:
-    """Give the tokenizer's own chat template, or None where it has none."""
-    return getattr(tokenizer, "chat_template", None) or None
+    """Give the tokenizer's own chat template, or None where it has none; the day that it may write is a fixed one."""
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    template = str(tokenizer.get_chat_template())
+    return _FIXED_DAY + template if "strftime_now" in template else template
 
 
 def render(conversation: Conversation, tokenizer: Tokenizer, *, loss_on: LossOn = "targets") -> Rendered:
@@ -77,58 +85,67 @@ def render(conversation: Conversation, tokenizer: Tokenizer, *, loss_on: LossOn 
     if conversation.text:
         size = len(conversation.text)
         return Rendered(conversation.text, (Span(0, size, size),), bare=True)
-    if chat_template(tokenizer):
-        return _templated(conversation.turns, tokenizer, None, loss_on=loss_on)
-    if conversation.prompt:
+    template = chat_template(tokenizer)
+    if conversation.prompt and not template:
         text = conversation.prompt + conversation.turns[-1].content
         return Rendered(text, (Span(len(conversation.prompt), len(text), len(text)),), bare=True)
-    return _templated(conversation.turns, tokenizer, FALLBACK_TEMPLATE, loss_on=loss_on)
+    return _templated(conversation.turns, tokenizer, template, loss_on=loss_on)
 
 
 def prompt_text(turns: Sequence[Turn], tokenizer: Tokenizer) -> str:
     """Write turns up to where the assistant would begin to speak, by the model's own template or the fallback."""
-    return _draw(turns, tokenizer, None if chat_template(tokenizer) else FALLBACK_TEMPLATE, generate=True)
+    return _draw(turns, tokenizer, chat_template(tokenizer) or FALLBACK_TEMPLATE, generate=True)
 
 
-def _templated(turns: Sequence[Turn], tokenizer: Tokenizer, template: str | None, *, loss_on: LossOn) -> Rendered:
+def _templated(turns: Sequence[Turn], tokenizer: Tokenizer, own: str | None, *, loss_on: LossOn) -> Rendered:
+    template = own or FALLBACK_TEMPLATE
     full = _draw(turns, tokenizer, template)
+    if loss_on == "all":
+        return Rendered(full, (Span(0, len(full), len(full)),), bare=own is None)
     spoken = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
     wanted = spoken[-1:] if loss_on == "last" else spoken
-    if loss_on == "all":
-        return Rendered(full, (Span(0, len(full), len(full)),), bare=template is not None)
     spans = tuple(_span(turns, index, full, tokenizer, template) for index in wanted)
-    return Rendered(full, spans, bare=template is not None)
+    return Rendered(full, spans, bare=own is None)
 
 
-def _span(turns: Sequence[Turn], index: int, full: str, tokenizer: Tokenizer, template: str | None) -> Span:
-    """Find one turn by comparing the whole text with the texts of the turns before it and up to it."""
+def _span(turns: Sequence[Turn], index: int, full: str, tokenizer: Tokenizer, template: str) -> Span:
+    """Find one turn by comparing the whole text with those of the turns before it, up to it, and with other words."""
     content = turns[index].content.strip()
     after = full if index == len(turns) - 1 else _draw(turns[: index + 1], tokenizer, template)
     shared = _shared(after, full)
-    start, said = _start(turns[:index], content, full, tokenizer, template)
-    if said < 0 or said + len(content) > shared:
+    begins = _words_begin(turns[:index], content, full, tokenizer, template)
+    said = _said_at(full, begins) + len(content)
+    if not full.startswith(content, said - len(content)) or said > shared:
         raise _rewritten(index)
-    said += len(content)
+    start = _generation_begins(turns[:index], begins, full, tokenizer, template)
     mark = _END_OF_TURN.match(full, said, shared)
     return Span(start, said, mark.end() if mark else said)
 
 
-def _start(
-    before: Sequence[Turn], content: str, full: str, tokenizer: Tokenizer, template: str | None
-) -> tuple[int, int]:
-    """Give where generation begins and where the words begin (-1 where they are not found)."""
+def _said_at(full: str, begins: int) -> int:
+    """Pass over the white space that a turn begins with, where the template leaves it in."""
+    space = _SPACE.match(full, begins)
+    return space.end() if space else begins
+
+
+def _words_begin(before: Sequence[Turn], content: str, full: str, tokenizer: Tokenizer, template: str) -> int:
+    """Find where a turn's words begin: where the text first differs from one in which the turn says something else.
+
+    Looking for the words themselves would find them in a header or in a template's own system turn as well.
+    """
+    other = next(sign for sign in _OTHER_WORDS if sign != content[0])
+    return _shared(_draw([*before, Turn("assistant", other)], tokenizer, template), full)
+
+
+def _generation_begins(before: Sequence[Turn], begins: int, full: str, tokenizer: Tokenizer, template: str) -> int:
+    """Give the end of the text from which the model is to generate the turn whose words begin there.
+
+    A generation prompt may hold more than is written later ("<think>"): then it is followed as far as both agree.
+    """
     if not before:
-        found = full.find(content)
-        return found, found
+        return begins
     prompt = _draw(before, tokenizer, template, generate=True)
-    if full.startswith(prompt):
-        return len(prompt), full.find(content, len(prompt))
-    plain = _draw(before, tokenizer, template)
-    if not full.startswith(plain):
-        return -1, -1
-    header = _shared(prompt, full)  # the generation prompt adds something that is not written later, as "<think>"
-    found = full.find(content, max(len(plain), header - len(content)))
-    return min(header, found), found
+    return min(begins, _shared(prompt, full))
 
 
 def _shared(first: str, second: str) -> int:
@@ -145,13 +162,12 @@ def _rewritten(index: int) -> BadRow:
     return BadRow(f"messages[{index}]", f'{found}; use loss_on = "last", or split the conversation after this turn')
 
 
-def _draw(turns: Sequence[Turn], tokenizer: Tokenizer, template: str | None, *, generate: bool = False) -> str:
+def _draw(turns: Sequence[Turn], tokenizer: Tokenizer, template: str, *, generate: bool = False) -> str:
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-    options: dict[str, Any] = {"strftime_now": DAY.strftime, "add_generation_prompt": generate}
-    if template:
-        options["chat_template"] = template
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+        text = tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=generate
+        )
     except TemplateError as error:
         roles = ", ".join(turn.role for turn in turns)
         raise BadRow("messages", f"the model's chat template refuses the roles {roles}: {error}") from None
