@@ -44,6 +44,9 @@ class FakeTier:
         if not copy["done"]:
             raise ResourceError("the page cannot be stored")
 
+    def scratch(self, size_bytes: int) -> Tensor:
+        return torch.empty(size_bytes, dtype=torch.uint8)
+
     def recover(self) -> None:
         assert not self.queue, "a failure was not waited for to its end"
         self.failed = False

@@ -294,11 +294,12 @@ def test_parameters_of_other_types_are_refused_by_name(dtype: torch.dtype) -> No
 
 
 GROWTH = """
-import os, sys, torch
+import sys, torch
 from pathlib import Path
 from trimtab.optim import PagedAdamW
 def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
 param = torch.nn.Parameter(torch.zeros(4_000_000))
 warm = torch.nn.Parameter(torch.zeros(4096))
 param.grad, warm.grad = torch.ones_like(param), torch.ones_like(warm)
@@ -307,13 +308,54 @@ before = resident()
 optimizer = PagedAdamW([param], budget_bytes=int(sys.argv[1]) or None, page_folder=Path(sys.argv[2]))
 for _ in range(3):
     optimizer.step()
-print(resident() - before)
+after_steps = resident()
+kept = optimizer.tensors()
+print(after_steps - before, resident() - after_steps)
 """
 
 
 @pytest.mark.parametrize("budget", [0, 4_000_000], ids=["no budget", "an eighth"])
 def test_resident_memory_follows_the_budget(tmp_path: Path, budget: int) -> None:
     command = [sys.executable, "-c", GROWTH, str(budget), str(tmp_path)]
-    growth = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    growth, for_saving = map(int, lines.split())
     state = 8 * 4_000_000
-    assert growth < budget + 4e6 if budget else growth > 0.9 * state
+    if budget:
+        assert growth < budget + 4e6
+        assert for_saving < 4e6
+    else:
+        assert growth > 0.9 * state
+
+
+def _move(param: nn.Parameter) -> None:
+    moved = nn.Parameter(torch.ones(3, device="meta"))
+    moved.grad = torch.ones(3, device="meta")
+    param.grad = None
+    torch.utils.swap_tensors(param, moved)
+
+
+def test_parameters_may_be_moved_before_the_first_step() -> None:
+    param = nn.Parameter(torch.ones(3))
+    tiers: list[str] = []
+    options = PageOptions(tier=lambda device: tiers.append(device.type) or FakeTier(100))  # type: ignore[func-returns-value]
+    optimizer = PagedAdamW([param], options=options)
+    optimizer.state_dict()
+    _move(param)
+    optimizer.state_dict()
+    assert tiers == ["cpu", "meta"]
+
+
+def test_parameters_moved_after_the_first_step_are_refused() -> None:
+    param = nn.Parameter(torch.ones(3))
+    optimizer = PagedAdamW([param])
+    param.grad = torch.ones(3)
+    optimizer.step()
+    _move(param)
+    with pytest.raises(UsageError, match="moved to another device"):
+        optimizer.step()
+
+
+def test_no_memory_is_taken_before_the_first_step() -> None:
+    optimizer = _paged(_net())
+    optimizer.state_dict()
+    assert optimizer.resident_bytes == 0

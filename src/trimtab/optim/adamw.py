@@ -227,8 +227,15 @@ class PagedAdamW(torch.optim.Optimizer):
                 "The last optimizer step stopped half-way, so that some parameters are one step ahead of others. "
                 "Load the last checkpoint (weights and optimizer) to go on."
             )
+        params = [param for _, param in self._flat]
+        if self._pages is not None and not self._pages.lies_where(params):
+            if any(self._steps):
+                raise UsageError(
+                    "Parameters were moved to another device after the first step. Take tensors() before moving them "
+                    "and load_tensors() into a new optimizer afterwards."
+                )
+            self.close()
         if self._pages is None:
-            params = [param for _, param in self._flat]
             small = [self.bits == 32 or param.numel() < MIN_8BIT_ELEMENTS for param in params]
             self._pages = PagedState(params, [FULL if is_small else EIGHT_BIT for is_small in small], self._memory)
         return self._pages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ LARGEST_PAGE_BYTES = 16 << 20
 LARGEST_TRAVELLING_PAGE_BYTES = 2 << 20
 PAGES_PER_BUDGET = 6
 SMALLEST_BUDGET_BYTES = 4096
+WORD_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,10 @@ class PagedState:
         """Lay the pages out; memory is taken by ``prepare``."""
         self.kinds = kinds
         self._shapes = [param.shape for param in params]
+        self._devices = [param.device for param in params]
         self.shelves: dict[torch.device, Shelf] = {}
-        for device in dict.fromkeys(param.device for param in params):
-            indices = [index for index, param in enumerate(params) if param.device == device]
+        for device in dict.fromkeys(self._devices):
+            indices = [index for index, own in enumerate(self._devices) if own == device]
             self.shelves[device] = self._shelf(device, indices, memory)
 
     def prepare(self) -> None:
@@ -88,14 +91,22 @@ class PagedState:
         for shelf in self.shelves.values():
             shelf.store.prepare()
 
+    def lies_where(self, params: list[Tensor]) -> bool:
+        """Say whether every parameter is still on the device its state was laid out for."""
+        return self._devices == [param.device for param in params]
+
     def close(self) -> None:
         """Give memory and files back."""
         for shelf in self.shelves.values():
             shelf.store.close()
 
     def read(self, wanted: list[int]) -> dict[int, dict[str, Tensor]]:
-        """Copy the state of some parameters into tensors on the CPU, codes in the parameter's shape."""
-        states = {index: self._empty(index) for index in wanted}
+        """Copy the state of some parameters into tensors on the CPU, codes in the parameter's shape.
+
+        Where pages have gone to a file, so does the copy, in a file of its own without a name: saving must not need
+        the memory that was not there in the first place.
+        """
+        states = self._blank(wanted)
         for parts, segment in self._walk(states, writes=False):
             for target, source in self._pieces(states[segment.param], parts, segment):
                 target.copy_(source)
@@ -114,15 +125,33 @@ class PagedState:
         pairs = zip(kind.names, kind.strides, strict=True)
         return {name: tuple(shape) if stride == 1 else (blocks[stride],) for name, stride in pairs}
 
-    def _empty(self, index: int) -> dict[str, Tensor]:
+    def _blank(self, wanted: list[int]) -> dict[int, dict[str, Tensor]]:
+        """Make tensors for the state of some parameters, all in one piece of memory for each device."""
+        states: dict[int, dict[str, Tensor]] = {}
+        for device, shelf in self.shelves.items():
+            here = [index for index in wanted if self._devices[index] == device]
+            plans = {index: self._parts_of(index) for index in here}
+            total = sum(size for parts in plans.values() for _, _, _, size in parts)
+            room, at = shelf.store.scratch(total), 0
+            for index, parts in plans.items():
+                states[index] = {}
+                for name, dtype, shape, size in parts:
+                    states[index][name] = room[at : at + math.prod(shape) * dtype.itemsize].view(dtype).view(shape)
+                    at += size
+        return {index: states[index] for index in wanted}
+
+    def _parts_of(self, index: int) -> list[tuple[str, torch.dtype, tuple[int, ...], int]]:
+        """Give name, type, shape and bytes, rounded up to whole words, of each part of one parameter's state."""
         shapes = self.shapes_of(index)
         pairs = zip(self.kinds[index].names, self.kinds[index].dtypes, strict=True)
-        return {name: torch.empty(shapes[name], dtype=dtype) for name, dtype in pairs}
+        sizes = {name: math.prod(shapes[name]) * dtype.itemsize for name, dtype in pairs}
+        pairs = zip(self.kinds[index].names, self.kinds[index].dtypes, strict=True)
+        return [(name, dtype, shapes[name], -(-sizes[name] // WORD_BYTES) * WORD_BYTES) for name, dtype in pairs]
 
     def _walk(self, states: dict[int, dict[str, Tensor]], *, writes: bool) -> Iterator[tuple[list[Tensor], Segment]]:
         for shelf in self.shelves.values():
             order = [i for i, page in enumerate(shelf.pages) if any(s.param in states for s in page.segments)]
-            for page, _, parts in shelf.visit(order, writes=writes):
+            for page, _, parts in shelf.visit(order, writes=writes) if order else ():
                 for segment in page.segments:
                     if segment.param in states:
                         yield parts, segment

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -102,6 +103,12 @@ class PageStore:
                 if writes:
                     self._changed.add(page)
             yield page, self._frames[self._home[page]][: self._sizes[page]]
+
+    def scratch(self, size_bytes: int) -> UInt8[Tensor, " bytes"]:
+        """Give room on the CPU for a copy of pages; outside the memory where not everything fits into it."""
+        if size_bytes and self._frames and not self.everything_fits:
+            return self._tier.scratch(size_bytes)
+        return torch.empty(size_bytes, dtype=torch.uint8)
 
     def close(self) -> None:
         """Drop all pages."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trimtab.core.errors import ResourceError
 
+FILE_PREFIX = "trimtab-pages-"
 OUT_OF_MEMORY_TEXTS = ("not enough memory", "out of memory", "can't allocate memory")
 
 
@@ -58,6 +59,14 @@ class Tier(Protocol):
 
         Raises:
             ResourceError: the copy failed.
+        """
+        ...
+
+    def scratch(self, size_bytes: int) -> UInt8[Tensor, " size_bytes"]:
+        """Give room outside, as a tensor on the CPU, that is freed with the tensor.
+
+        Raises:
+            ResourceError: there is no such room.
         """
         ...
 
@@ -135,6 +144,19 @@ class CpuFileTier:
         except OSError as error:
             raise self._explain(error) from error
 
+    def scratch(self, size_bytes: int) -> UInt8[Tensor, " size_bytes"]:
+        """Map a file of its own, which vanishes with the tensor."""
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=FILE_PREFIX, dir=self.folder)
+            try:
+                os.posix_fallocate(descriptor, 0, size_bytes)
+                return torch.from_file(name, shared=True, size=size_bytes, dtype=torch.uint8)
+            finally:
+                os.close(descriptor)
+                Path(name).unlink()
+        except OSError as error:
+            raise self._explain(error) from error
+
     def recover(self) -> None:
         """Forget the failure."""
         self._failure = None
@@ -182,7 +204,7 @@ class CpuFileTier:
 
 
 def _unnamed_file(folder: Path) -> int:
-    descriptor, name = tempfile.mkstemp(prefix="trimtab-pages-", dir=folder)
+    descriptor, name = tempfile.mkstemp(prefix=FILE_PREFIX, dir=folder)
     Path(name).unlink()
     return descriptor
 
@@ -225,6 +247,10 @@ class GpuHostTier:
     def wait(self, copy: Any) -> None:
         """Hold back later work on the GPU until the copy is done; the program itself goes on."""
         self._cuda.current_stream(self.device).wait_event(copy)
+
+    def scratch(self, size_bytes: int) -> UInt8[Tensor, " size_bytes"]:
+        """Give host memory."""
+        return torch.empty(size_bytes, dtype=torch.uint8)
 
     def recover(self) -> None:
         """Do nothing: copies on a stream do not fail one by one."""
