@@ -3,7 +3,8 @@
  */
 #include "few_rows.h"
 
-#define PREFETCH_BYTES 1024
+#define ROWS 4     /* that are multiplied together */
+#define AHEAD 16384 /* bytes between what is in work and what is prefetched, at least */
 #define STEPS 16383.0f /* 64 / 8 products a lane of at most STEPS squared stay below 2^31 */
 
 #if HAVE_X86
@@ -11,14 +12,48 @@
 /* Weights that share one scale within a group: a unit never straddles two blocks. */
 INLINE int64_t unit_of(const weight4 *w) { return smaller(w->block, GROUP); }
 
-/* One scale a unit of a row. */
-INLINE void scales_of_row(const weight4 *w, int64_t row, float *scales) {
-    const int64_t unit = unit_of(w), units = w->cols / unit, base = row * units;
-    const int shift = __builtin_ctzll((unsigned long long)(w->block / unit));
-    for (int64_t i = 0; i < units; i++) scales[i] = scale_of(w, (base + i) >> shift);
+/* The 256 scales that the codes of one nested block stand for. */
+typedef struct {
+    int64_t run;
+    float value[256];
+} decoded_scales;
+
+TARGET_AVX2 static void decode_run(const weight4 *w, int64_t run, decoded_scales *out) {
+    for (int i = 0; i < 256; i++) out->value[i] = w->nested_table[i] * w->nested_absmax[run] + *w->nested_offset;
+    out->run = run;
 }
 
-/* A vector rounded for the kernel. values: in the order in which codes are unpacked; scales: one a unit. */
+/* The products of both scales for `count` units from unit `base` of the matrix on; `x_scales` has one for each.
+ * Without a target: the compiler would make gathers of the look-ups, which are slower than scalar loads.
+ */
+static void multiply_scales(
+    const weight4 *w, int64_t base, int64_t count, const float *x_scales, decoded_scales *decoded,
+    float *restrict scales
+) {
+    const int shift = __builtin_ctzll((unsigned long long)(w->block / unit_of(w)));
+    if (!w->nested_absmax) {
+        const float *absmax = w->absmax;
+        for (int64_t i = 0; i < count; i++) scales[i] = absmax[(base + i) >> shift] * x_scales[i];
+        return;
+    }
+    const uint8_t *codes = w->absmax;
+    for (int64_t i = 0; i < count; i += 64) _mm_prefetch((const char *)codes + base + count + i, _MM_HINT_T0);
+    for (int64_t i = 0; i < count;) {
+        const int64_t run = (base + i) >> shift >> NESTED_SHIFT;
+        const int64_t end = smaller(((run + 1) << NESTED_SHIFT << shift) - base, count);
+        if (decoded->run != run) decode_run(w, run, decoded);
+        if (shift) for (; i < end; i++) scales[i] = decoded->value[codes[(base + i) >> shift]] * x_scales[i];
+        else {
+            const float *value = decoded->value;
+#pragma GCC unroll 8
+            for (; i < end; i++) scales[i] = value[codes[base + i]] * x_scales[i];
+        }
+    }
+}
+
+/* A vector rounded for the kernel. values: in the order in which codes are unpacked; scales: one a unit, as often as
+ * rows are taken together.
+ */
 typedef struct {
     int16_t *values;
     float *scales;
@@ -41,14 +76,25 @@ static integer_table round_table(const float *table) {
 
 /* Rounds 64 values; a value that is not finite makes the scale NaN, and so every result. */
 TARGET_AVX2 static float round_group(const float *x, float step, int16_t *out) {
-    float largest = 0.0f, poison = 0.0f;
-    for (int i = 0; i < GROUP; i++) {
-        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
-        poison += x[i] * 0.0f;
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    __m256 most = _mm256_setzero_ps(), poison = most;
+    for (int i = 0; i < GROUP; i += 8) {
+        const __m256 value = _mm256_loadu_ps(x + i);
+        most = _mm256_max_ps(most, _mm256_and_ps(value, magnitude));
+        poison = _mm256_fmadd_ps(value, _mm256_setzero_ps(), poison);
     }
-    const float inverse = largest > 0x1p-100f ? STEPS / largest : 0.0f;
-    for (int i = 0; i < GROUP; i++) out[i] = (int16_t)_mm_cvtss_si32(_mm_set_ss(x[i] * inverse));
-    return largest / STEPS * step + poison;
+    float lanes[16], largest = 0.0f, total = 0.0f;
+    _mm256_storeu_ps(lanes, most);
+    _mm256_storeu_ps(lanes + 8, poison);
+    for (int i = 0; i < 8; i++) largest = lanes[i] > largest ? lanes[i] : largest, total += lanes[8 + i];
+    const __m256 inverse = _mm256_set1_ps(largest > 0x1p-100f ? STEPS / largest : 0.0f);
+    for (int i = 0; i < GROUP; i += 16) {
+        const __m256i one = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), inverse));
+        const __m256i two = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8), inverse));
+        const __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi32(one, two), 0xd8);
+        _mm256_storeu_si256((__m256i *)(out + i), both);
+    }
+    return largest / STEPS * step + total;
 }
 
 /* Unpacking order of 16-bit words: word j holds elements 4j + 1, 4j, 4j + 3, 4j + 2 from its lowest bits up. */
@@ -71,7 +117,7 @@ static void order_by_lanes(const int16_t *from, int16_t *to) {
 }
 
 static void round_vector(const float *x, const weight4 *w, float step, int level, rounded *out) {
-    const int64_t copies = GROUP / unit_of(w);
+    const int64_t copies = GROUP / unit_of(w), units = w->cols / unit_of(w);
     int16_t natural[2 * GROUP];
     for (int64_t k = 0; k < w->cols;) {
         const int64_t take = level >= AVX512 && k + 2 * GROUP <= w->cols ? 2 * GROUP : GROUP;
@@ -83,96 +129,114 @@ static void round_vector(const float *x, const weight4 *w, float step, int level
         else order_by_lanes(natural, out->values + k);
         k += take;
     }
+    for (int r = 1; r < ROWS; r++) memcpy(out->scales + r * units, out->scales, (size_t)units * sizeof(float));
 }
 
-INLINE float sum8(const float *lanes) {
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+/* Rows lie one after the other, so the bytes AHEAD of the ones in work are fetched in one run. Only to the second
+ * level: the equal places of several rows compete for the same few lines of the first.
+ */
+#define PREFETCH(codes, offset) _mm_prefetch((const char *)(codes)[0] + (offset) + AHEAD, _MM_HINT_T1)
+
+/* Two scales spread over their halves of a vector, or four over their quarters. */
+TARGET_AVX512 INLINE __m512 spread_avx512(const float *scales, int halves) {
+    const __m512i quarters = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    if (halves) return _mm512_permutexvar_ps(quarters, _mm512_castps128_ps512(_mm_loadu_ps(scales)));
+    return _mm512_mask_broadcastss_ps(_mm512_set1_ps(scales[0]), 0xff00, _mm_load_ss(scales + 1));
 }
 
-/* Dot products of two rows of codes with a rounded vector; `scales` are the products of both scales, one a unit. */
-TARGET_AVX512 INLINE void two_rows_avx512(
-    const uint8_t *codes[2], const float *scales[2], const int16_t *x, int64_t cols, const int16_t *levels, int halves,
-    float out[2]
+/* The sums of 32 words of codes with their operands, as 16 integers. */
+TARGET_AVX512 INLINE __m512i dot_avx512(__m512i word, __m512i table, const __m512i x[4]) {
+    __m512i sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_permutexvar_epi16(word, table), x[0]);
+    sum = _mm512_dpwssd_epi32(sum, _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 4), table), x[1]);
+    sum = _mm512_dpwssd_epi32(sum, _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 8), table), x[2]);
+    return _mm512_dpwssd_epi32(sum, _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 12), table), x[3]);
+}
+
+TARGET_AVX512 INLINE __m256 fold_avx512(__m512 sum) {
+    return _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
+}
+
+/* Sums of 8 lanes of each of four vectors. */
+TARGET_AVX2 INLINE __m128 sum_lanes(const __m256 sums[ROWS]) {
+    const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(sums[0], sums[1]), _mm256_hadd_ps(sums[2], sums[3]));
+    return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+}
+
+/* Dot products of ROWS rows of codes with a rounded vector; `scales` are the products of both scales, one a unit. */
+TARGET_AVX512 INLINE __m128 dot_rows_avx512(
+    const uint8_t *const codes[ROWS], const float *const scales[ROWS], const int16_t *x, int64_t cols,
+    const int16_t *levels, int halves
 ) {
     const __m512i table = _mm512_loadu_si512(levels);
-    const __m512i spread = halves ? _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)
-                                  : _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    __m512 sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    __m512 sums[ROWS] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+    __m256 folded[ROWS];
     int64_t k = 0, unit = 0;
     for (; k + 2 * GROUP <= cols; k += 2 * GROUP, unit += halves ? 4 : 2) {
-        for (int r = 0; r < 2; r++) {
-            const __m512i word = _mm512_loadu_si512(codes[r] + k / 2);
-            _mm_prefetch((const char *)codes[r] + k / 2 + PREFETCH_BYTES, _MM_HINT_T0);
-            __m512i a = _mm512_setzero_si512(), b = a;
-            a = _mm512_dpwssd_epi32(a, _mm512_permutexvar_epi16(word, table), _mm512_loadu_si512(x + k));
-            b = _mm512_dpwssd_epi32(
-                b, _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 4), table), _mm512_loadu_si512(x + k + 32));
-            a = _mm512_dpwssd_epi32(
-                a, _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 8), table), _mm512_loadu_si512(x + k + 64));
-            b = _mm512_dpwssd_epi32(
-                b, _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 12), table), _mm512_loadu_si512(x + k + 96));
-            const __m128 near = halves ? _mm_loadu_ps(scales[r] + unit)
-                                       : _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)(scales[r] + unit)));
-            const __m512 scale = _mm512_permutexvar_ps(spread, _mm512_castps128_ps512(near));
-            sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(a, b)), scale, sums[r]);
+        const __m512i operand[4] = {_mm512_loadu_si512(x + k), _mm512_loadu_si512(x + k + 32),
+                                    _mm512_loadu_si512(x + k + 64), _mm512_loadu_si512(x + k + 96)};
+        for (int r = 0; r < ROWS; r++) {
+            const __m512i sum = dot_avx512(_mm512_loadu_si512(codes[r] + k / 2), table, operand);
+            PREFETCH(codes, ROWS / 2 * k + 64 * r);
+            sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), spread_avx512(scales[r] + unit, halves), sums[r]);
         }
     }
-    for (int r = 0; r < 2; r++) {
-        float lanes[8];
-        __m256 sum = _mm256_add_ps(_mm512_castps512_ps256(sums[r]), _mm512_extractf32x8_ps(sums[r], 1));
-        if (k < cols) {
-            const __m256i word = _mm256_loadu_si256((const __m256i *)(codes[r] + k / 2));
-            __m256i a = _mm256_setzero_si256();
-            for (int part = 0; part < 4; part++)
-                a = _mm256_dpwssd_epi32(
-                    a, _mm256_permutexvar_epi16(_mm256_and_si256(_mm256_srlv_epi16(word, _mm256_set1_epi16(4 * part)),
-                    _mm256_set1_epi16(15)), _mm512_castsi512_si256(table)),
-                    _mm256_loadu_si256((const __m256i *)(x + k + 16 * part)));
-            const __m256 scale = _mm256_set_m128(_mm_set1_ps(scales[r][unit + halves]), _mm_set1_ps(scales[r][unit]));
-            sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a), scale, sum);
-        }
-        _mm256_storeu_ps(lanes, sum);
-        out[r] = sum8(lanes);
+    for (int r = 0; r < ROWS; r++) folded[r] = fold_avx512(sums[r]);
+    if (k == cols) return sum_lanes(folded);
+    /* The last 64 columns of two rows at a time, one in each half. */
+    __m512i operand[4];
+    for (int i = 0; i < 4; i++)
+        operand[i] = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(x + k + 16 * i)));
+    for (int r = 0; r < ROWS; r += 2) {
+        PREFETCH(codes, ROWS / 2 * k + 32 * r);
+        const float near[4] = {scales[r][unit], scales[r][unit + halves], scales[r + 1][unit],
+                               scales[r + 1][unit + halves]};
+        const __m256i one = _mm256_loadu_si256((const __m256i *)(codes[r] + k / 2));
+        const __m256i two = _mm256_loadu_si256((const __m256i *)(codes[r + 1] + k / 2));
+        const __m512i word = _mm512_inserti64x4(_mm512_castsi256_si512(one), two, 1);
+        const __m512 sum = _mm512_mul_ps(
+            _mm512_cvtepi32_ps(dot_avx512(word, table, operand)), spread_avx512(near, 1));
+        folded[r] = _mm256_add_ps(folded[r], _mm512_castps512_ps256(sum));
+        folded[r + 1] = _mm256_add_ps(folded[r + 1], _mm512_extractf32x8_ps(sum, 1));
     }
+    return sum_lanes(folded);
 }
 
-TARGET_AVX2 INLINE void two_rows_avx2(
-    const uint8_t *codes[2], const float *scales[2], const int16_t *x, int64_t cols, const int16_t *levels, int halves,
-    float out[2]
+/* 64 weights of a row: bytes of both halves of each level are looked up, joined to words and multiplied. */
+TARGET_AVX2 INLINE __m256i dot_avx2(const uint8_t *codes, __m256i low_table, __m256i high_table, const __m256i x[4]) {
+    const __m256i bytes = _mm256_loadu_si256((const __m256i *)codes), nibble = _mm256_set1_epi8(15);
+    const __m256i first = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble);
+    const __m256i second = _mm256_and_si256(bytes, nibble);
+    const __m256i low1 = _mm256_shuffle_epi8(low_table, first), high1 = _mm256_shuffle_epi8(high_table, first);
+    const __m256i low2 = _mm256_shuffle_epi8(low_table, second), high2 = _mm256_shuffle_epi8(high_table, second);
+    const __m256i a = _mm256_madd_epi16(_mm256_unpacklo_epi8(low1, high1), x[0]);
+    const __m256i b = _mm256_madd_epi16(_mm256_unpackhi_epi8(low1, high1), x[1]);
+    const __m256i c = _mm256_madd_epi16(_mm256_unpacklo_epi8(low2, high2), x[2]);
+    const __m256i d = _mm256_madd_epi16(_mm256_unpackhi_epi8(low2, high2), x[3]);
+    return _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
+}
+
+TARGET_AVX2 INLINE __m128 dot_rows_avx2(
+    const uint8_t *const codes[ROWS], const float *const scales[ROWS], const int16_t *x, int64_t cols,
+    const int16_t *levels, int halves
 ) {
     uint8_t low[16], high[16];
     for (int i = 0; i < 16; i++) low[i] = (uint8_t)(levels[i] & 255), high[i] = (uint8_t)((uint16_t)levels[i] >> 8);
     const __m256i low_table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)low));
     const __m256i high_table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)high));
-    const __m256i nibble = _mm256_set1_epi8(15);
-    __m256 sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    __m256 sums[ROWS] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     for (int64_t k = 0, unit = 0; k < cols; k += GROUP, unit += 1 + halves) {
-        for (int r = 0; r < 2; r++) {
-            const __m256i bytes = _mm256_loadu_si256((const __m256i *)(codes[r] + k / 2));
-            _mm_prefetch((const char *)codes[r] + k / 2 + PREFETCH_BYTES, _MM_HINT_T0);
-            const __m256i first = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble);
-            const __m256i second = _mm256_and_si256(bytes, nibble);
-            const __m256i first_low = _mm256_shuffle_epi8(low_table, first);
-            const __m256i first_high = _mm256_shuffle_epi8(high_table, first);
-            const __m256i second_low = _mm256_shuffle_epi8(low_table, second);
-            const __m256i second_high = _mm256_shuffle_epi8(high_table, second);
-            const __m256i *operand = (const __m256i *)(x + k);
-            __m256i a = _mm256_madd_epi16(_mm256_unpacklo_epi8(first_low, first_high), _mm256_loadu_si256(operand));
-            __m256i b = _mm256_madd_epi16(_mm256_unpackhi_epi8(first_low, first_high), _mm256_loadu_si256(operand + 1));
-            __m256i c = _mm256_madd_epi16(_mm256_unpacklo_epi8(second_low, second_high), _mm256_loadu_si256(operand + 2));
-            __m256i d = _mm256_madd_epi16(_mm256_unpackhi_epi8(second_low, second_high), _mm256_loadu_si256(operand + 3));
-            const __m256 total = _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d)));
-            const __m256 scale =
-                halves ? _mm256_set_m128(_mm_set1_ps(scales[r][unit + 1]), _mm_set1_ps(scales[r][unit]))
-                       : _mm256_broadcast_ss(scales[r] + unit);
-            sums[r] = _mm256_fmadd_ps(total, scale, sums[r]);
+        const __m256i *from = (const __m256i *)(x + k);
+        const __m256i operand[4] = {_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1),
+                                    _mm256_loadu_si256(from + 2), _mm256_loadu_si256(from + 3)};
+        for (int r = 0; r < ROWS; r++) {
+            const __m256i sum = dot_avx2(codes[r] + k / 2, low_table, high_table, operand);
+            if (r % 2) PREFETCH(codes, ROWS / 2 * k + 32 * (r - 1));
+            const __m256 scale = halves ? _mm256_set_m128(_mm_set1_ps(scales[r][unit + 1]), _mm_set1_ps(scales[r][unit]))
+                                        : _mm256_broadcast_ss(scales[r] + unit);
+            sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, sums[r]);
         }
     }
-    for (int r = 0; r < 2; r++) {
-        float lanes[8];
-        _mm256_storeu_ps(lanes, sums[r]);
-        out[r] = sum8(lanes);
-    }
+    return sum_lanes(sums);
 }
 
 typedef struct {
@@ -181,50 +245,51 @@ typedef struct {
     const int16_t *levels;
     const float *bias;
     float *y;
-    float *scratch; /* two rows of scales */
+    float *scratch; /* ROWS rows of scales */
 } work;
 
-/* Rows two at a time share the loads of the vector; of an odd count the last is taken twice. */
-#define ROWS(NAME, TARGET, TWO_ROWS)                                                                          \
-    TARGET static void NAME(const work *job, int64_t from, int64_t to) {                                      \
-        const weight4 *w = job->w;                                                                            \
-        const int64_t units = w->cols / unit_of(w), bytes = w->cols / 2;                                      \
-        const float *scales[2] = {job->scratch, job->scratch + units};                                        \
-        for (int64_t row = from; row < to; row += 2) {                                                        \
-            const int64_t other = row + 1 < to ? row + 1 : row;                                               \
-            const uint8_t *codes[2] = {w->codes + row * bytes, w->codes + other * bytes};                     \
-            float out[2];                                                                                     \
-            scales_of_row(w, row, job->scratch);                                                              \
-            scales_of_row(w, other, job->scratch + units);                                                    \
-            for (int64_t i = 0; i < units; i++) job->scratch[i] *= job->x->scales[i];                         \
-            for (int64_t i = 0; i < units; i++) job->scratch[units + i] *= job->x->scales[i];                 \
-            if (w->block < GROUP) TWO_ROWS(codes, scales, job->x->values, w->cols, job->levels, 1, out);      \
-            else TWO_ROWS(codes, scales, job->x->values, w->cols, job->levels, 0, out);                       \
-            job->y[row] = out[0] + (job->bias ? job->bias[row] : 0.0f);                                       \
-            job->y[other] = (other == row ? out[0] : out[1]) + (job->bias ? job->bias[other] : 0.0f);         \
-        }                                                                                                     \
+/* ROWS rows at a time share the loads of the vector; where fewer are left, the last is taken several times. */
+#define MULTIPLY_ROWS(NAME, TARGET, DOT_ROWS)                                                                  \
+    TARGET static void NAME(const work *job, int64_t from, int64_t to) {                                       \
+        const weight4 *w = job->w;                                                                             \
+        const int64_t units = w->cols / unit_of(w);                                                            \
+        decoded_scales decoded = {.run = -1};                                                                  \
+        for (int64_t row = from; row < to; row += ROWS) {                                                      \
+            const int64_t rows = smaller(ROWS, to - row);                                                      \
+            const uint8_t *codes[ROWS];                                                                        \
+            const float *scales[ROWS];                                                                         \
+            float out[ROWS];                                                                                   \
+            multiply_scales(w, row * units, rows * units, job->x->scales, &decoded, job->scratch);             \
+            for (int64_t r = 0; r < ROWS; r++) {                                                               \
+                codes[r] = w->codes + (row + smaller(r, rows - 1)) * (w->cols / 2);                            \
+                scales[r] = job->scratch + smaller(r, rows - 1) * units;                                       \
+            }                                                                                                  \
+            _mm_storeu_ps(                                                                                     \
+                out, w->block < GROUP ? DOT_ROWS(codes, scales, job->x->values, w->cols, job->levels, 1)       \
+                                      : DOT_ROWS(codes, scales, job->x->values, w->cols, job->levels, 0));     \
+            for (int64_t r = 0; r < rows; r++) job->y[row + r] = out[r] + (job->bias ? job->bias[row + r] : 0.0f); \
+        }                                                                                                      \
     }
-ROWS(rows_avx512, TARGET_AVX512, two_rows_avx512)
-ROWS(rows_avx2, TARGET_AVX2, two_rows_avx2)
+MULTIPLY_ROWS(multiply_rows_avx512, TARGET_AVX512, dot_rows_avx512)
+MULTIPLY_ROWS(multiply_rows_avx2, TARGET_AVX2, dot_rows_avx2)
 
 /* y = W x + bias; gives 0 where memory is short. Needs AVX2. */
 int multiply_integer(const weight4 *w, const float *x, const float *bias, float *y, int level, int threads) {
-    const int64_t units = w->cols / unit_of(w);
+    const int64_t units = w->cols / unit_of(w), groups = blocks_of(w->rows, ROWS);
     if (w->rows * w->cols < PARALLEL_FROM) threads = 1;
-    const size_t value_bytes = (size_t)w->cols * sizeof(int16_t), scale_bytes = (size_t)units * sizeof(float);
-    char *memory = malloc(value_bytes + scale_bytes * (size_t)(1 + 2 * threads));
+    const size_t value_bytes = (size_t)w->cols * sizeof(int16_t), scale_bytes = (size_t)(ROWS * units) * sizeof(float);
+    /* A multiple of 64 columns keeps the values, and a loose start nothing but them, on whole cache lines. */
+    char *memory = aligned_alloc(64, (value_bytes + scale_bytes * (size_t)(1 + threads) + 63) & ~(size_t)63);
     if (!memory) return 0;
     rounded in = {(int16_t *)memory, (float *)(memory + value_bytes)};
     const integer_table table = round_table(w->table);
     round_vector(x, w, table.step, level, &in);
-    /* An even share of rows each, so that only the last thread can meet an odd row. */
-    const int64_t share = (w->rows / threads + 2) & ~(int64_t)1;
 #pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        const work job = {w, &in, table.level, bias, y, in.scales + units * (1 + 2 * t)};
-        const int64_t from = t * share, to = smaller(from + share, w->rows);
-        if (level >= AVX512) rows_avx512(&job, from, to);
-        else rows_avx2(&job, from, to);
+        const work job = {w, &in, table.level, bias, y, in.scales + (1 + t) * ROWS * units};
+        const int64_t from = groups * t / threads * ROWS, to = smaller(groups * (t + 1) / threads * ROWS, w->rows);
+        if (level >= AVX512) multiply_rows_avx512(&job, from, to);
+        else multiply_rows_avx2(&job, from, to);
     }
     free(memory);
     return 1;
