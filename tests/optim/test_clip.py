@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from trimtab.core.errors import NonFiniteError, RangeError
+from trimtab.core.errors import RangeError
 from trimtab.optim.clip import clip_grad_norm
 
 
@@ -37,10 +37,9 @@ def test_parameters_without_gradient_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_gradient_that_is_no_number_is_refused_and_nothing_is_scaled(bad: float) -> None:
+def test_a_gradient_that_is_no_number_shows_in_the_norm_and_nothing_is_scaled(bad: float) -> None:
     params = _params([9.0], [bad, 1.0])
-    with pytest.raises(NonFiniteError, match="1 of 2 gradients"):
-        clip_grad_norm(params, 1.0)
+    assert not math.isfinite(clip_grad_norm(params, 1.0))
     assert params[0].grad.item() == 9.0  # type: ignore[union-attr]
 
 
