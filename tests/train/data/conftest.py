@@ -49,6 +49,14 @@ PHI3 = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
+TIGHT = PHI3.replace("\n", "")
+TAGGED = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 NO_GENERATION_PROMPT = (
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endfor %}"
 )
@@ -72,6 +80,8 @@ TEMPLATES = {
     "llama3": LLAMA3,
     "gemma": GEMMA,
     "phi3": PHI3,
+    "tight": TIGHT,
+    "tagged": TAGGED,
     "no-generation-prompt": NO_GENERATION_PROMPT,
     "thinking": THINKING,
     "own-system": OWN_SYSTEM,

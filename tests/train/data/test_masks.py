@@ -73,6 +73,15 @@ def test_the_tokens_are_those_of_the_template_itself(byte_tokenizer: Make) -> No
     assert encode([talk(*TALK)], tokenizer)[0].input_ids == expected
 
 
+def test_the_mask_is_that_of_a_template_which_tags_its_answers(byte_tokenizer: Make) -> None:
+    tokenizer = byte_tokenizer("tagged")
+    messages = [{"role": role, "content": content} for role, content in WITH_SYSTEM]
+    tagged = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    example = encode([talk(*WITH_SYSTEM)], tokenizer)[0]
+    assert example.input_ids == tagged["input_ids"]
+    assert example.trained == [bool(mark) for mark in tagged["assistant_masks"]]
+
+
 def test_without_a_generation_prompt_the_header_is_the_models_to_write(byte_tokenizer: Make) -> None:
     tokenizer = byte_tokenizer("no-generation-prompt")
     assert learnt(talk(*TALK), tokenizer) == ["assistant: I am well\n", "assistant: bye then\n"]
@@ -102,6 +111,11 @@ def test_an_answer_that_looks_like_a_part_of_the_template_is_found(
 def test_a_template_that_trims_answers_is_followed(byte_tokenizer: Make) -> None:
     turns = (("user", " hello "), ("assistant", "  I am well \n"), ("user", "and?"), ("assistant", "\nbye"))
     assert learnt(talk(*turns), byte_tokenizer("gemma")) == ["I am well<end_of_turn>", "bye<end_of_turn>"]
+
+
+def test_a_header_right_behind_the_end_mark_is_not_learnt_though_it_begins_like_eos(byte_tokenizer: Make) -> None:
+    pieces = learnt(talk(*WITH_SYSTEM), byte_tokenizer("tight"))
+    assert pieces == ["I am well<|end|>", "bye then<|end|></s>"]
 
 
 def test_an_opening_answer_is_learnt(byte_tokenizer: Make) -> None:
