@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from fake_tier import FakeTier
 from torch import Tensor, nn
 
+from optim.fake_tier import FakeTier
 from trimtab.core.errors import CheckpointError, RangeError, ResourceError, UsageError
 from trimtab.optim import PagedAdamW, PageOptions
 
@@ -351,8 +351,19 @@ def test_parameters_moved_after_the_first_step_are_refused() -> None:
     param.grad = torch.ones(3)
     optimizer.step()
     _move(param)
-    with pytest.raises(UsageError, match="moved to another device"):
+    with pytest.raises(UsageError, match="Parameter 0 was moved"):
         optimizer.step()
+
+
+def test_a_sparse_gradient_is_refused_by_name_and_nothing_is_stepped() -> None:
+    table, other = nn.Parameter(torch.ones(4, 2)), nn.Parameter(torch.ones(3))
+    optimizer = PagedAdamW([("other", other), ("table", table)])
+    other.grad, table.grad = torch.ones(3), torch.ones(4, 2).to_sparse()
+    with pytest.raises(RangeError, match=r"table is torch\.float32, torch\.sparse_coo"):
+        optimizer.step()
+    assert torch.equal(other, torch.ones(3))
+    table.grad = torch.ones(4, 2)
+    optimizer.step()
 
 
 def test_no_memory_is_taken_before_the_first_step() -> None:

@@ -6,8 +6,8 @@ import random
 
 import pytest
 import torch
-from fake_tier import FakeTier
 
+from optim.fake_tier import FakeTier
 from trimtab.core.errors import RangeError, ResourceError
 from trimtab.optim.pages import PageStore
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from trimtab.core.errors import CheckpointError, RangeError, ResourceError, UsageError
 from trimtab.kernels.ops.optimizer import adamw_, adamw_numbers
-from trimtab.optim.layout import EIGHT_BIT, FULL, Page
+from trimtab.optim.layout import EIGHT_BIT, FULL
 from trimtab.optim.paged_state import Memory, PagedState
+from trimtab.optim.planning import Batch, Plan, plan_step
 from trimtab.optim.tiers import CpuFileTier, GpuHostTier, Tier
 
 MIN_8BIT_ELEMENTS = 4096
@@ -33,23 +35,6 @@ class PageOptions:
 
     page_bytes: int | None = None
     tier: Callable[[torch.device], Tier] | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Segments of one page that one call steps: of one group, one step count and one type."""
-
-    group: int
-    params: tuple[int, ...]
-    slices: Tensor
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which batches each page has, for one set of parameters that have gradients."""
-
-    active: list[int]
-    batches: dict[torch.device, dict[int, list[Batch]]]
 
 
 class PagedAdamW(torch.optim.Optimizer):
@@ -117,14 +102,15 @@ class PagedAdamW(torch.optim.Optimizer):
                 loss = closure()
         pages = self._opened()
         pages.prepare()
-        plan = self._planned([index for index, (_, param) in enumerate(self._flat) if param.grad is not None])
+        grads = self._gradients(pages)
+        plan = self._planned(pages, list(grads))
         self._torn = True
         for index in plan.active:
             self._steps[index] += 1
         for device, batches in plan.batches.items():
             for _, page, parts in pages.shelves[device].visit(list(batches)):
                 for batch in batches[page]:
-                    self._run(batch, parts)
+                    self._run(batch, parts, grads)
         self._torn = False
         return loss
 
@@ -228,12 +214,7 @@ class PagedAdamW(torch.optim.Optimizer):
                 "Load the last checkpoint (weights and optimizer) to go on."
             )
         params = [param for _, param in self._flat]
-        if self._pages is not None and not self._pages.lies_where(params):
-            if any(self._steps):
-                raise UsageError(
-                    "Parameters were moved to another device after the first step. Take tensors() before moving them "
-                    "and load_tensors() into a new optimizer afterwards."
-                )
+        if self._pages is not None and not any(self._steps) and not all(map(self._pages.knows, count(), params)):
             self.close()
         if self._pages is None:
             small = [self.bits == 32 or param.numel() < MIN_8BIT_ELEMENTS for param in params]
@@ -258,53 +239,42 @@ class PagedAdamW(torch.optim.Optimizer):
         self._steps = steps
         self._opened().write(states)
 
-    def _planned(self, active: list[int]) -> Plan:
+    def _gradients(self, pages: PagedState) -> dict[int, Tensor]:
+        grads = {}
+        for index, (_, param) in enumerate(self._flat):
+            grad = param.grad
+            if grad is None:
+                continue
+            if not pages.knows(index, param):
+                raise UsageError(
+                    f"Parameter {self._names()[index]} was moved or converted after the first step. Take tensors() "
+                    "before and load_tensors() into a new optimizer afterwards."
+                )
+            if grad.layout != torch.strided or grad.dtype != param.dtype:
+                raise RangeError(
+                    f"The gradient of parameter {self._names()[index]} is {grad.dtype}, {grad.layout}. "
+                    f"Allowed: {param.dtype} and dense."
+                )
+            grads[index] = grad.contiguous()
+        return grads
+
+    def _planned(self, pages: PagedState, active: list[int]) -> Plan:
         if active != self._plan.active:
-            assert self._pages is not None
-            wanted = set(active)
-            batches = {
-                device: {
-                    index: found for index, page in enumerate(shelf.pages) if (found := self._batches(page, wanted))
-                }
-                for device, shelf in self._pages.shelves.items()
-            }
-            self._plan = Plan(active, batches)
+            by_device = {device: shelf.pages for device, shelf in pages.shelves.items()}
+            self._plan = plan_step(active, by_device, self._flat, self._steps)
         return self._plan
 
-    def _batches(self, page: Page, wanted: set[int]) -> list[Batch]:
-        rows: dict[tuple[int, int, torch.dtype], list[tuple[int, int, int, int]]] = {}
-        for segment in page.segments:
-            if segment.param in wanted:
-                group, param = self._flat[segment.param]
-                row = (segment.param, segment.start, segment.at, segment.length)
-                rows.setdefault((group, self._steps[segment.param], param.dtype), []).append(row)
-        return [_batch(group, found) for (group, _, _), found in rows.items()]
-
-    def _run(self, batch: Batch, parts: list[Tensor]) -> None:
+    def _run(self, batch: Batch, parts: list[Tensor], grads: dict[int, Tensor]) -> None:
         group = self.param_groups[batch.group]
         numbers = adamw_numbers(
             float(group["lr"]), group["betas"], group["eps"], group["weight_decay"], self._steps[batch.params[0]]
         )
         params = [self._flat[index][1] for index in batch.params]
         flat = [param.contiguous() for param in params]
-        adamw_(flat, [_gradient(param) for param in params], parts, slices=batch.slices, numbers=numbers)
+        adamw_(flat, [grads[index] for index in batch.params], parts, slices=batch.slices, numbers=numbers)
         for param, stepped in zip(params, flat, strict=True):
             if stepped is not param:
                 param.copy_(stepped)
-
-
-def _gradient(param: Tensor) -> Tensor:
-    grad = param.grad
-    if grad is None or grad.layout != torch.strided or grad.dtype != param.dtype:
-        kind = "none" if grad is None else f"{grad.dtype}, {grad.layout}"
-        raise RangeError(f"A parameter is {param.dtype}, but its gradient is {kind}. Allowed: dense, of the same type.")
-    return grad.contiguous()
-
-
-def _batch(group: int, rows: list[tuple[int, int, int, int]]) -> Batch:
-    params = tuple(dict.fromkeys(row[0] for row in rows))
-    place = {param: index for index, param in enumerate(params)}
-    return Batch(group, params, torch.tensor([(place[param], *rest) for param, *rest in rows], dtype=torch.int64))
 
 
 def _tier(device: torch.device, folder: Path | None) -> Tier:

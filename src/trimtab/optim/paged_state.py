@@ -79,11 +79,10 @@ class PagedState:
     def __init__(self, params: list[Tensor], kinds: list[Kind], memory: Memory) -> None:
         """Lay the pages out; memory is taken by ``prepare``."""
         self.kinds = kinds
-        self._shapes = [param.shape for param in params]
-        self._devices = [param.device for param in params]
+        self._seen = [(param.device, param.dtype, param.shape) for param in params]
         self.shelves: dict[torch.device, Shelf] = {}
-        for device in dict.fromkeys(self._devices):
-            indices = [index for index, own in enumerate(self._devices) if own == device]
+        for device in dict.fromkeys(own for own, _, _ in self._seen):
+            indices = [index for index, (own, _, _) in enumerate(self._seen) if own == device]
             self.shelves[device] = self._shelf(device, indices, memory)
 
     def prepare(self) -> None:
@@ -91,9 +90,10 @@ class PagedState:
         for shelf in self.shelves.values():
             shelf.store.prepare()
 
-    def lies_where(self, params: list[Tensor]) -> bool:
-        """Say whether every parameter is still on the device its state was laid out for."""
-        return self._devices == [param.device for param in params]
+    def knows(self, index: int, param: Tensor) -> bool:
+        """Say whether a parameter still has the device, type and shape that its state was laid out for."""
+        device, dtype, shape = self._seen[index]
+        return param.device == device and param.dtype == dtype and param.shape == shape
 
     def close(self) -> None:
         """Give memory and files back."""
@@ -120,7 +120,7 @@ class PagedState:
 
     def shapes_of(self, index: int) -> dict[str, tuple[int, ...]]:
         """Give the shape of each part of one parameter's state."""
-        shape, kind = self._shapes[index], self.kinds[index]
+        shape, kind = self._seen[index][2], self.kinds[index]
         blocks = {stride: -(-shape.numel() // stride) for stride in kind.strides}
         pairs = zip(kind.names, kind.strides, strict=True)
         return {name: tuple(shape) if stride == 1 else (blocks[stride],) for name, stride in pairs}
@@ -129,7 +129,7 @@ class PagedState:
         """Make tensors for the state of some parameters, all in one piece of memory for each device."""
         states: dict[int, dict[str, Tensor]] = {}
         for device, shelf in self.shelves.items():
-            here = [index for index in wanted if self._devices[index] == device]
+            here = [index for index in wanted if self._seen[index][0] == device]
             plans = {index: self._parts_of(index) for index in here}
             total = sum(size for parts in plans.values() for _, _, _, size in parts)
             room, at = shelf.store.scratch(total), 0
@@ -167,7 +167,7 @@ class PagedState:
     def _shelf(self, device: torch.device, indices: list[int], memory: Memory) -> Shelf:
         by_kind: dict[Kind, dict[int, int]] = {}
         for index in indices:
-            by_kind.setdefault(self.kinds[index], {})[index] = self._shapes[index].numel()
+            by_kind.setdefault(self.kinds[index], {})[index] = self._seen[index][2].numel()
         total = sum(state_bytes(list(sizes.values()), kind) for kind, sizes in by_kind.items())
         page_bytes = memory.page_bytes_for(total)
         pages = [page for kind, sizes in by_kind.items() for page in lay_out(sizes, kind, page_bytes)]
