@@ -35,12 +35,12 @@ static void decode_row(const void *matrix, int64_t row, int64_t k, int64_t count
         decode(codes, count, w->absmax[row], w->step, out);
 }
 
-/* Writes the rows first .. first + count to out. */
+/* Writes rows row .. row + rows, columns col .. col + cols to out (rows, cols). */
 EXPORT void trimtab_dequantize_rows(
-    const weight8 *w, int64_t first, int64_t count, float *out, int level, int threads
+    const weight8 *w, int64_t row, int64_t rows, int64_t col, int64_t cols, float *out, int level, int threads
 ) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (count * w->cols > 65536)
-    for (int64_t row = 0; row < count; row++) decode_row(w, first + row, 0, w->cols, out + row * w->cols, level);
+#pragma omp parallel for num_threads(threads) schedule(static) if (rows * cols > 65536)
+    for (int64_t r = 0; r < rows; r++) decode_row(w, row + r, col, cols, out + r * cols, level);
 }
 
 /* y (count, rows) = x (count, cols) W^T + bias; gives 0 where memory is short. cols is a multiple of 64. */

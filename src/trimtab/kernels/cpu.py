@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from ctypes import Structure, byref, c_float, c_int, c_int64, c_void_p
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float, Float32, Int8, UInt8
@@ -27,19 +27,19 @@ GROUP = 64
 FEW_ROWS = 16
 """Rows of activations up to which our own kernels beat tiles and a matrix product."""
 
-TILE = 1 << 21
-"""Weights that are dense at a time: 8 MB in float32."""
+TILE = 1 << 22
+"""Weights that are dense at a time: 16 MB in float32."""
 
 DTYPE_CODES = {dtype: code for code, dtype in enumerate(FLOATS)}
 
 _P, _N, _I = c_void_p, c_int64, c_int
 _ARGUMENTS = {
     "trimtab_quantize_4bit": (_P, _I, _N, _N, _P, _P, _P, _P, _I, _I),
-    "trimtab_dequantize_4bit": (_P, _N, _N, _P, _I, _I, _I),
+    "trimtab_dequantize_4bit": (_P, _N, _N, _N, _N, _P, _I, _I, _I),
     "trimtab_linear_4bit": (_P, _P, _N, _P, _P, _I, _I, _I),
     "trimtab_quantize_8bit": (_P, _N, _N, _P, _I, _P, _P, _I),
     "trimtab_dequantize_8bit": (_P, _N, _N, _P, _P, _P, _I),
-    "trimtab_dequantize_rows": (_P, _N, _N, _P, _I, _I),
+    "trimtab_dequantize_rows": (_P, _N, _N, _N, _N, _P, _I, _I),
     "trimtab_linear_8bit": (_P, _P, _N, _P, _P, _I, _I),
 }
 
@@ -111,18 +111,10 @@ def quantize_4bit(
     return codes, absmax
 
 
-def dequantize_4bit(packed: Packed4bit, dtype: torch.dtype) -> Float[Tensor, "rows cols"]:
+def dequantize_4bit(packed: Packed4bit, dtype: torch.dtype, out: Tensor | None = None) -> Float[Tensor, "rows cols"]:
     """Give the bits of ``reference.dequantize_4bit``."""
-    dense = torch.empty(packed.shape, dtype=dtype)
-    _function("trimtab_dequantize_4bit")(
-        byref(_weight4(packed)),
-        0,
-        dense.numel(),
-        dense.data_ptr(),
-        DTYPE_CODES[dtype],
-        level(),
-        torch.get_num_threads(),
-    )
+    dense = torch.empty(packed.shape, dtype=dtype) if out is None else out
+    _decode(_weight4(packed), 0, 0, dense)
     return dense
 
 
@@ -167,7 +159,7 @@ def dequantize_8bit(
 def dequantize_rows(codes: Int8[Tensor, "rows cols"], absmax: Float32[Tensor, " rows"]) -> Float32[Tensor, "rows cols"]:
     """Give the bits of ``reference.dequantize_rows``."""
     dense = torch.empty(codes.shape, dtype=torch.float32)
-    _decode_rows(_weight8(codes, absmax), 0, dense)
+    _decode_rows(_weight8(codes, absmax), 0, 0, dense)
     return dense
 
 
@@ -178,7 +170,7 @@ def linear_4bit(
     rows, cols = packed.shape
     count = _rows_of(x, cols)
     if not 0 < count <= FEW_ROWS or cols % GROUP:
-        return _tiled_linear(x, _tiles_4bit(packed), packed.shape, bias)
+        return _tiled_linear(x, _decoder_4bit(packed), packed.shape, bias)
     x32, y, bias32 = _operands(x, rows, bias)
     done = _function("trimtab_linear_4bit")(
         byref(_weight4(packed)),
@@ -195,7 +187,7 @@ def linear_4bit(
 
 def linear_4bit_input_grad(grad: Float[Tensor, "*batch rows"], packed: Packed4bit) -> Float[Tensor, "*batch cols"]:
     """Multiply by the weight, one tile of it at a time."""
-    return _tiled_input_grad(grad, _tiles_4bit(packed), packed.shape)
+    return _tiled_input_grad(grad, _decoder_4bit(packed), packed.shape)
 
 
 def linear_8bit(
@@ -208,7 +200,7 @@ def linear_8bit(
     rows, cols = codes.shape
     count = _rows_of(x, cols)
     if not 0 < count <= FEW_ROWS or cols % GROUP:
-        return _tiled_linear(x, _tiles_8bit(codes, absmax), (rows, cols), bias)
+        return _tiled_linear(x, _decoder_8bit(codes, absmax), (rows, cols), bias)
     x32, y, bias32 = _operands(x, rows, bias)
     done = _function("trimtab_linear_8bit")(
         byref(_weight8(codes, absmax)),
@@ -227,7 +219,7 @@ def linear_8bit_input_grad(
 ) -> Float[Tensor, "*batch cols"]:
     """Multiply by the weight, one tile of it at a time."""
     rows, cols = codes.shape
-    return _tiled_input_grad(grad, _tiles_8bit(codes, absmax), (rows, cols))
+    return _tiled_input_grad(grad, _decoder_8bit(codes, absmax), (rows, cols))
 
 
 def _weight4(packed: Packed4bit) -> Weight4:
@@ -266,60 +258,66 @@ def _buffer(count: int) -> Tensor:
     return kept[:count]
 
 
-Tiles = Iterator[tuple[int, Tensor]]
+Decode: TypeAlias = Callable[[int, int, Tensor], None]
+"""Fills a dense tile (rows, cols) from a row and a column of the weight on."""
 
 
-def _row_ranges(rows: int, cols: int) -> Iterator[tuple[int, Tensor]]:
-    """Cut a matrix into even runs of rows of at most about ``TILE`` weights, each with room for its dense form."""
-    parts = max(1, -(-rows * cols // TILE))
-    each = max(1, -(-rows // parts))
-    for first in range(0, rows, each):
-        count = min(each, rows - first)
-        yield first, _buffer(count * cols).view(count, cols)
+def _decoder_4bit(packed: Packed4bit) -> Decode:
+    return partial(_decode, _weight4(packed))
 
 
-def _tiles_4bit(packed: Packed4bit) -> Tiles:
-    """Give the first row and the dense form of each tile; a tile is overwritten by the next."""
-    weight, decode = _weight4(packed), _function("trimtab_dequantize_4bit")
-    cols = packed.shape[1]
-    for first, dense in _row_ranges(*packed.shape):
-        where = dense.data_ptr(), DTYPE_CODES[torch.float32], level(), torch.get_num_threads()
-        decode(byref(weight), first * cols, dense.numel(), *where)
-        yield first, dense
+def _decoder_8bit(codes: Tensor, absmax: Tensor) -> Decode:
+    return partial(_decode_rows, _weight8(codes, absmax))
 
 
-def _tiles_8bit(codes: Tensor, absmax: Tensor) -> Tiles:
-    """Give the first row and the dense form of each tile; a tile is overwritten by the next."""
-    weight = _weight8(codes, absmax)
-    for first, dense in _row_ranges(codes.shape[0], codes.shape[1]):
-        _decode_rows(weight, first, dense)
-        yield first, dense
+def _ranges(size: int, other: int, unit: int) -> Iterator[tuple[int, int]]:
+    """Cut one dimension of a matrix into even runs, multiples of ``unit``, each of at most about ``TILE`` weights."""
+    parts = max(1, -(-size * other // TILE))
+    each = max(1, -(-size // (parts * unit))) * unit
+    for first in range(0, size, each):
+        yield first, min(each, size - first)
 
 
-def _decode_rows(weight: Weight8, first: int, dense: Tensor) -> None:
-    _function("trimtab_dequantize_rows")(
-        byref(weight), first, dense.shape[0], dense.data_ptr(), level(), torch.get_num_threads()
+def _decode(weight: Weight4, row: int, col: int, dense: Tensor) -> None:
+    _function("trimtab_dequantize_4bit")(
+        byref(weight),
+        row,
+        dense.shape[0],
+        col,
+        dense.shape[1],
+        dense.data_ptr(),
+        DTYPE_CODES[dense.dtype],
+        level(),
+        torch.get_num_threads(),
     )
 
 
-def _tiled_linear(x: Tensor, tiles: Tiles, shape: tuple[int, int], bias: Tensor | None) -> Tensor:
+def _decode_rows(weight: Weight8, row: int, col: int, dense: Tensor) -> None:
+    where = row, dense.shape[0], col, dense.shape[1], dense.data_ptr()
+    _function("trimtab_dequantize_rows")(byref(weight), *where, level(), torch.get_num_threads())
+
+
+def _tiled_linear(x: Tensor, decode: Decode, shape: tuple[int, int], bias: Tensor | None) -> Tensor:
+    """Multiply by the transpose, some rows of the weight at a time."""
     rows, cols = shape
-    x32 = x.reshape(-1, cols).float() if cols else x.float().new_empty((x.shape[:-1].numel(), 0))
+    x32 = x.reshape(x.shape[:-1].numel(), cols).float()
     y = torch.empty((x32.shape[0], rows), dtype=torch.float32)
-    for first, dense in tiles:
-        torch.mm(x32, dense.t(), out=y[:, first : first + dense.shape[0]])
+    for first, count in _ranges(rows, cols, 1):
+        dense = _buffer(count * cols).view(count, cols)
+        decode(first, 0, dense)
+        torch.mm(x32, dense.t(), out=y[:, first : first + count])
     if bias is not None:
         y += bias.float()
     return y.to(x.dtype).view(*x.shape[:-1], rows)
 
 
-def _tiled_input_grad(grad: Tensor, tiles: Tiles, shape: tuple[int, int]) -> Tensor:
+def _tiled_input_grad(grad: Tensor, decode: Decode, shape: tuple[int, int]) -> Tensor:
+    """Multiply by the weight, some of its columns at a time, so that nothing is added up between tiles."""
     rows, cols = shape
-    grad32 = grad.reshape(-1, rows).float() if rows else grad.float().new_empty((grad.shape[:-1].numel(), 0))
+    grad32 = grad.reshape(grad.shape[:-1].numel(), rows).float()
     dx = torch.empty((grad32.shape[0], cols), dtype=torch.float32)
-    if not rows:
-        dx.zero_()
-    for first, dense in tiles:
-        part = grad32[:, first : first + dense.shape[0]]
-        torch.addmm(dx, part, dense, beta=0 if first == 0 else 1, out=dx)
+    for first, count in _ranges(cols, rows, GROUP):
+        dense = _buffer(rows * count).view(rows, count)
+        decode(0, first, dense)
+        torch.mm(grad32, dense, out=dx[:, first : first + count])
     return dx.to(grad.dtype).view(*grad.shape[:-1], cols)

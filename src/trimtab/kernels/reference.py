@@ -67,13 +67,14 @@ def scales_of(packed: Packed4bit) -> Float32[Tensor, "blocks"]:
     )
 
 
-def dequantize_4bit(packed: Packed4bit, dtype: torch.dtype) -> Float[Tensor, "rows cols"]:
+def dequantize_4bit(packed: Packed4bit, dtype: torch.dtype, out: Tensor | None = None) -> Float[Tensor, "rows cols"]:
     """Multiply each code's level by its block's scale in float32, then round to ``dtype``."""
     rows, cols = packed.shape
     count, block_size = rows * cols, packed.block_size
     codes = torch.stack((packed.codes.view(-1) >> 4, packed.codes.view(-1) & 15), dim=1).view(-1)[:count]
     levels = in_blocks(packed.table[codes.int()], block_size)
-    return (levels * scales_of(packed).unsqueeze(1)).view(-1)[:count].to(dtype).view(rows, cols)
+    dense = (levels * scales_of(packed).unsqueeze(1)).view(-1)[:count].to(dtype).view(rows, cols)
+    return dense if out is None else out.copy_(dense.view(out.shape))
 
 
 def quantize_8bit(

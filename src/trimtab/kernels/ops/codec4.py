@@ -40,16 +40,23 @@ def quantize_4bit(
 
 
 def dequantize_4bit(
-    packed: Packed4bit, *, dtype: torch.dtype = torch.float32, impl: str = "auto"
+    packed: Packed4bit, *, dtype: torch.dtype = torch.float32, out: Tensor | None = None, impl: str = "auto"
 ) -> Float[Tensor, "rows cols"]:
     """Give the dense matrix: level times scale in float32, then rounded to ``dtype``.
+
+    Args:
+        out: contiguous room of the right shape and dtype to write to. A large matrix costs more in fresh memory
+            pages than in arithmetic, so keep one where many are made dense in turn.
 
     Raises:
         RangeError: the tensors do not fit the shape, or a dtype, size or implementation is not allowed.
     """
-    call = _dequantize_4bit if takes_short_path(packed.codes) else _dequantize_4bit_op
-    dense: Tensor = call(*packed.spread(), dtype, impl)
-    return dense
+    if not takes_short_path(packed.codes, out):
+        dense: Tensor = _dequantize_4bit_op(*packed.spread(), dtype, impl)
+        return dense if out is None else out.copy_(dense)
+    _check_dequantize(packed, dtype, out)
+    result: Tensor = backend(packed.codes.device.type, impl).dequantize_4bit(packed, dtype, out)
+    return result
 
 
 def _quantize_4bit(weight: Tensor, table: Tensor, block_size: int, impl: str) -> tuple[Tensor, Tensor]:
@@ -70,10 +77,17 @@ def _quantize_4bit_fake(weight: Tensor, table: Tensor, block_size: int, impl: st
 def _dequantize_4bit(*args: Any) -> Tensor:
     *parts, dtype, impl = args
     packed = gather(tuple(parts))
-    checks.packed_4bit(packed)
-    checks.dtype_out(dtype)
+    _check_dequantize(packed, dtype, None)
     dense: Tensor = backend(packed.codes.device.type, impl).dequantize_4bit(packed, dtype)
     return dense
+
+
+def _check_dequantize(packed: Packed4bit, dtype: torch.dtype, out: Tensor | None) -> None:
+    checks.packed_4bit(packed)
+    checks.dtype_out(dtype)
+    if out is not None:
+        checks.plain("out", out, dtype, packed.shape[0] * packed.shape[1])
+        checks.same_device(packed.codes.device, out=out)
 
 
 def _dequantize_4bit_fake(*args: Any) -> Tensor:
