@@ -17,7 +17,7 @@ import transformers
 
 from trimtab.core.errors import CheckpointError, DataError, RangeError
 from trimtab.train.data import NOT_TRAINED, Batch, Batches, DataSettings, Example, collate, in_order, preview, split
-from trimtab.train.data.batches import collate_packed
+from trimtab.train.data.batch import collate_packed
 from trimtab.train.data.order import epoch_order, pack
 
 WINDOW = 32

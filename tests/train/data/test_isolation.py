@@ -9,7 +9,8 @@ import torch
 import transformers
 
 from trimtab.core.errors import UsageError
-from trimtab.train.data.batches import collate_packed
+from trimtab.train.data import Batches, DataSettings
+from trimtab.train.data.batch import collate, collate_packed
 from trimtab.train.data.encode import Example
 from trimtab.train.data.isolation import block_mask, isolation, with_mask
 
@@ -82,6 +83,20 @@ def test_packed_logits_are_those_of_each_example_alone(family: str, attention: s
     assert torch.allclose(packed[1, : sum(SIZES[:2])], torch.cat(alone[:2]), atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_a_stream_makes_batches_that_its_network_keeps_apart(family: str) -> None:
+    network = network_of(family, "sdpa")
+    examples = examples_of(SIZES)
+    batches = Batches(examples, batch_size=1, settings=DataSettings(max_length=32, packing=True))
+    batches.keep_apart(network)
+    batch = next(batches)
+    assert batch.trained_tokens == sum(SIZES) - len(SIZES)
+    with torch.no_grad():
+        packed = network(**batch.inputs()).logits[0]
+        alone = [network(torch.tensor([example.input_ids])).logits[0] for example in sorted(examples, key=len)[::-1]]
+    assert torch.allclose(packed, torch.cat(alone), atol=1e-5)
+
+
 @pytest.mark.parametrize(("family", "expected"), [("llama", "positions"), ("opt", "mask")])
 def test_the_way_to_keep_examples_apart_is_found_on_the_network(family: str, expected: str) -> None:
     assert isolation(network_of(family, "sdpa")) == expected
@@ -108,7 +123,5 @@ def test_the_mask_is_a_triangle_for_each_example() -> None:
 
 
 def test_a_batch_that_is_not_packed_needs_no_mask() -> None:
-    from trimtab.train.data.batches import collate
-
     batch = collate(examples_of((3, 2)), pad_id=0)
     assert with_mask(batch) is batch

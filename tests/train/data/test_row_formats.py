@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trimtab.core.errors import ResourceError, UsageError
+from needs import need
+from trimtab.core.errors import DataError, ResourceError, UsageError
 from trimtab.train.data import RowSet, read_rows
 from trimtab.train.data.instructions import alpaca_prompt
 from trimtab.train.data.sources import TEXT_BLOCK_CHARACTERS, hub_name
@@ -19,6 +21,10 @@ Write = Callable[..., Path]
 
 HELLO = [("user", "hello"), ("assistant", "hi")]
 BRIEF = [("system", "be brief"), *HELLO]
+
+
+def need_hub_extra(package: str) -> None:
+    need(find_spec(package) is not None, f"the package {package}", "Install it with: pip install 'trimtab[hub]'.")
 
 
 def turns_of(rows: RowSet, index: int = 0) -> list[tuple[str, str]]:
@@ -198,7 +204,8 @@ def test_a_long_text_file_is_read_in_blocks_of_whole_lines(tmp_path: Path) -> No
 
 
 def test_parquet_rows_are_read(tmp_path: Path) -> None:
-    arrow = pytest.importorskip("pyarrow")
+    need_hub_extra("pyarrow")
+    import pyarrow as arrow
     from pyarrow import parquet
 
     path = tmp_path / "rows.parquet"
@@ -209,10 +216,10 @@ def test_parquet_rows_are_read(tmp_path: Path) -> None:
 
 
 def test_a_damaged_parquet_file_is_reported(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
+    need_hub_extra("pyarrow")
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1 nothing PAR1")
-    with pytest.raises(Exception, match="no readable Parquet file"):
+    with pytest.raises(DataError, match="no readable Parquet file"):
         read_rows(path)
 
 
@@ -231,7 +238,7 @@ def test_a_missing_package_is_named_with_its_extra(
 
 
 def test_a_data_set_that_cannot_be_reached_is_an_error_with_its_name() -> None:
-    pytest.importorskip("datasets")
+    need_hub_extra("datasets")
     with pytest.raises(ResourceError, match="hf:nobody/nothing: the data set cannot be loaded"):
         read_rows("hf:nobody/nothing")
 

@@ -1,6 +1,7 @@
 """Everything between files of rows and batches of token tensors."""
 
-from trimtab.train.data.batches import NOT_TRAINED, Batch, Batches, collate, in_order
+from trimtab.train.data.batch import NOT_TRAINED, Batch, collate
+from trimtab.train.data.batches import Batches, in_order
 from trimtab.train.data.encode import EncodedSet, Example, encode, encode_seq2seq
 from trimtab.train.data.isolation import isolation, with_mask
 from trimtab.train.data.preview import preview

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from trimtab.core.errors import UsageError
-from trimtab.train.data.batches import Batch
+from trimtab.train.data.batch import Batch
 
 Isolation: TypeAlias = Literal["positions", "mask"]
 
@@ -41,7 +41,7 @@ def isolation(network: torch.nn.Module) -> Isolation:
     device = next(network.parameters()).device
     tokens = torch.tensor([[1, 2, 3, 4], [5, 6, 3, 4]], device=device)
     packed = Batch(tokens, tokens, None, torch.tensor([[0, 1, 0, 1]] * 2, device=device), ("", ""))
-    dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+    dtype = computing_dtype(network)
     with _observed(network):
         if _apart(network, packed):
             return "positions"
@@ -51,6 +51,11 @@ def isolation(network: torch.nn.Module) -> Isolation:
         f"packing = true: {type(network).__name__} cannot keep packed examples apart (it reads every token that came "
         "before). Set packing = false; group_by_length = true saves most of the padding."
     )
+
+
+def computing_dtype(network: torch.nn.Module) -> torch.dtype:
+    """Give the type of a network's unquantized weights, which is that of its attention scores."""
+    return next((weight.dtype for weight in network.parameters() if weight.is_floating_point()), torch.float32)
 
 
 def with_mask(batch: Batch, *, dtype: torch.dtype = torch.float32) -> Batch:
