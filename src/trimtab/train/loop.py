@@ -108,7 +108,9 @@ class _Run:
         files = sorted({*checkpoint_files(request.model).values(), request.model / "config.json"})
         own = identity(settings, data_sha256=data.sha256, model_sha256=file_sha256(files), device=str(device.type))
         metrics = Metrics(request.out, tensorboard=request.tensorboard)
-        return cls(request, data, model, optimizer, data.batches(request), own, metrics, RunState())
+        batches = data.batches(request)
+        batches.keep_apart(model.net)
+        return cls(request, data, model, optimizer, batches, own, metrics, RunState())
 
     @property
     def total_steps(self) -> int:
