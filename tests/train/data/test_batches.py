@@ -280,3 +280,9 @@ def test_a_preview_shows_special_tokens_and_what_is_learnt(byte_tokenizer: Any) 
     ids = tokenizer("<|im_start|>hello<|im_end|>", add_special_tokens=False)["input_ids"]
     trained = [False] + [True] * (len(ids) - 1)
     assert preview(Example(ids, trained, "a:1"), tokenizer) == [("<|im_start|>", False), ("hello<|im_end|>", True)]
+
+
+def test_a_preview_keeps_the_space_that_a_word_carries(word_tokenizer: Any) -> None:
+    tokenizer = word_tokenizer()
+    ids = tokenizer("It is four.", add_special_tokens=False)["input_ids"]
+    assert preview(Example(ids, [False, True, True], "a:1"), tokenizer) == [("It", False), (" is four.", True)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from torch.nn.functional import cross_entropy
 
 from trimtab.core.errors import UsageError
 from trimtab.train.data import Batches, DataSettings
@@ -100,6 +102,29 @@ def test_a_stream_makes_batches_that_its_network_keeps_apart(family: str) -> Non
 @pytest.mark.parametrize(("family", "expected"), [("llama", "positions"), ("opt", "mask")])
 def test_the_way_to_keep_examples_apart_is_found_on_the_network(family: str, expected: str) -> None:
     assert isolation(network_of(family, "sdpa")) == expected
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gemma3-sliding"])
+def test_an_epoch_of_packed_windows_has_the_gradient_of_the_examples_alone(family: str) -> None:
+    network = network_of(family, "sdpa")
+    gradients = []
+    for packing in (True, False):
+        settings = DataSettings(max_length=16, packing=packing)
+        batches = Batches(examples_of((5, 9, 3, 4, 2, 12)), batch_size=2, settings=settings)
+        batches.keep_apart(network)
+        network.zero_grad()
+        for batch in islice(batches, batches.batches_per_epoch):
+            logits = network(**batch.inputs()).logits[:, :-1]
+            cross_entropy(logits.flatten(0, 1), batch.labels[:, 1:].flatten(), reduction="sum").backward()
+        gradients.append(
+            torch.cat([weight.grad.flatten() for weight in network.parameters() if weight.grad is not None])
+        )
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "expected"), [("llama", "positions"), ("opt", "mask"), ("gemma", "positions")])
+def test_the_way_is_found_in_16_bits_too(family: str, expected: str) -> None:
+    assert isolation(network_of(family, "sdpa").to(torch.bfloat16)) == expected
 
 
 def test_a_network_that_remembers_everything_is_refused() -> None:

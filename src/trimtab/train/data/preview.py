@@ -14,11 +14,14 @@ def preview(example: Example, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
     For an encoder-decoder network the last piece is what the decoder learns to write.
     """
     pieces = []
-    at = 0
+    at, before = 0, ""
     for trained, run in groupby(example.trained):
-        size = len(list(run))
-        pieces.append((_text(example.input_ids[at : at + size], tokenizer), trained))
-        at += size
+        start, at = at, at + len(list(run))
+        # Decoded alone, a piece would lose the space that its first token carries in many tokenizers.
+        so_far = _text(example.input_ids[:at], tokenizer)
+        whole = so_far.startswith(before)
+        pieces.append((so_far[len(before) :] if whole else _text(example.input_ids[start:at], tokenizer), trained))
+        before = so_far
     if example.target_ids is not None:
         pieces.append((_text(example.target_ids, tokenizer), True))
     return pieces
