@@ -283,7 +283,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         read_rows(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.gz", ".jsonl"])
+@pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.gz", ".jsonl", "rows.parquet.gz"])
 def test_an_unknown_kind_of_file_lists_the_known_ones(name: str, rows_file: Write) -> None:
     with pytest.raises(UsageError, match=r"\.jsonl, \.json, \.csv, \.parquet, \.txt"):
         read_rows(rows_file(ALPACA, name=name))

@@ -30,7 +30,7 @@ class Line:
 
 def opened(path: Path) -> BufferedIOBase:
     """Open a file for reading bytes, unpacking ``.gz``."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def sha256_of(path: Path) -> str:

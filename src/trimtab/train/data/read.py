@@ -32,7 +32,8 @@ def read_rows(source: str | Path, *, on_bad_row: OnBadRow = "stop", paths: Paths
     """Read every row of a source and tell its format from the rows themselves.
 
     Args:
-        source: a .jsonl, .json, .csv, .parquet or .txt file, each also with .gz, or ``hf:name[/config][:split]``.
+        source: a .jsonl, .json, .csv or .txt file, each also with .gz, a .parquet file, or
+                ``hf:name[/config][:split]``.
         on_bad_row: "stop" raises when any row cannot be used; "skip" leaves such rows out and counts them.
         paths: of a tree of messages, the best-ranked path from each root ("best") or every path to a leaf ("all").
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from trimtab.core.errors import MissingError, ResourceError, UsageError, did_you_mean
+from trimtab.train.data.csv_rows import csv_records
 from trimtab.train.data.json_rows import json_records, jsonl_records
 from trimtab.train.data.lines import read_lines
-from trimtab.train.data.rows import ROW_LIMIT_BYTES, Problem, Record
+from trimtab.train.data.rows import Problem, Record
 
 HUB_PREFIX = "hf:"
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
@@ -35,13 +35,14 @@ def records_of(source: str | Path) -> Iterator[Record | Problem]:
     readers = {
         ".jsonl": jsonl_records,
         ".json": json_records,
-        ".csv": _csv_records,
+        ".csv": csv_records,
         ".parquet": _parquet_records,
         ".txt": _text_records,
     }
-    suffix = (path.suffixes or [""])[-2 if path.suffix == ".gz" and len(path.suffixes) > 1 else -1].lower()
-    if suffix not in readers:
-        allowed = f"{', '.join(SUFFIXES)}, each also with .gz, or {HUB_PREFIX}NAME"
+    packed = path.suffix.lower() == ".gz"
+    suffix = Path(path.stem).suffix.lower() if packed else path.suffix.lower()
+    if suffix not in readers or (packed and suffix == ".parquet"):
+        allowed = f"{', '.join(SUFFIXES)}, each but .parquet also with .gz, or {HUB_PREFIX}NAME"
         raise UsageError(f"--data {source}: a file of unknown kind. Allowed: {allowed}. Rename or convert it.")
     return readers[suffix](path)
 
@@ -52,49 +53,6 @@ def _missing(path: Path) -> MissingError:
     beside = [entry.name for entry in path.parent.iterdir() if entry.is_file()] if path.parent.is_dir() else []
     near = did_you_mean(path.name, [name for name in beside if any(suffix in name for suffix in SUFFIXES)])
     return MissingError(f"--data {path}: no such file. {near}")
-
-
-def _csv_records(path: Path) -> Iterator[Record | Problem]:
-    csv.field_size_limit(ROW_LIMIT_BYTES)
-    trouble: list[Problem] = []
-    numbers: list[str] = []
-    reader = csv.reader(_csv_lines(path, trouble, numbers), strict=True)
-    header: list[str] | None = None
-    while True:
-        first = len(numbers)
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield Problem(_place(numbers, first, path), "", f"no CSV row ({error}); check the quotes and commas")
-            continue
-        yield from trouble
-        trouble.clear()
-        if cells is None:
-            return
-        place = _place(numbers, first, path)
-        if header is None:
-            header = [name.strip() for name in cells]
-            if repeated := sorted({name for name in header if header.count(name) > 1}):
-                yield Problem(place, repeated[0], "named twice in the header; every column needs a name of its own")
-                return
-        elif len(cells) != len(header):
-            found = f"{len(cells)} cells found, {len(header)} expected ({', '.join(header)})"
-            yield Problem(place, "", f"{found}; put text with commas or line ends in quotes")
-        else:
-            yield Record(place, dict(zip(header, cells, strict=True)))
-
-
-def _place(numbers: list[str], first: int, path: Path) -> str:
-    return numbers[first] if first < len(numbers) else (numbers[-1] if numbers else f"{path}:1")
-
-
-def _csv_lines(path: Path, trouble: list[Problem], places: list[str]) -> Iterator[str]:
-    for line in read_lines(path):
-        if isinstance(line, Problem):
-            trouble.append(line)
-            continue
-        places.append(line.place)
-        yield line.text + "\n"
 
 
 def _text_records(path: Path) -> Iterator[Record | Problem]:
