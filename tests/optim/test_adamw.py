@@ -16,7 +16,7 @@ from optim.fake_tier import FakeTier
 from trimtab.core.errors import CheckpointError, RangeError, ResourceError, UsageError
 from trimtab.optim import PagedAdamW, PageOptions
 
-BUDGETS = [4096, 20_000, 60_000]
+BUDGETS = [4096, 30_000]
 
 
 def _net(dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -24,7 +24,7 @@ def _net(dtype: torch.dtype = torch.float32) -> nn.Module:
     return nn.Sequential(nn.Linear(24, 180), nn.Tanh(), nn.Linear(180, 24), nn.Linear(24, 3)).to(dtype)
 
 
-def _train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 6, *, first: int = 0) -> list[Tensor]:
+def _train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 4, *, first: int = 0) -> list[Tensor]:
     dtype = next(net.parameters()).dtype
     for step in range(first, first + steps):
         torch.manual_seed(step)
@@ -49,7 +49,7 @@ def test_paged_and_unpaged_give_the_same_bits(tmp_path: Path, bits: int, budget:
     roomy, tight = _net(dtype), _net(dtype)
     paging = _paged(tight, bits, budget_bytes=budget, page_folder=tmp_path)
     assert _same(_train(roomy, _paged(roomy, bits)), _train(tight, paging))
-    assert paging.page_exchanges > 0 or budget > 20_000
+    assert paging.page_exchanges > 0 or budget > 4096
     assert paging.resident_bytes <= budget
 
 
@@ -75,16 +75,16 @@ def test_a_device_that_runs_out_of_memory_pages_and_gives_the_same_bits(bits: in
 @pytest.mark.parametrize("form", ["state_dict", "tensors"])
 def test_a_resumed_run_reaches_the_same_bits(tmp_path: Path, form: str, budget: int | None, bits: int) -> None:
     whole, first = _net(), _net()
-    expected = _train(whole, _paged(whole, bits), 6)
+    expected = _train(whole, _paged(whole, bits), 4)
     before = _paged(first, bits, budget_bytes=budget, page_folder=tmp_path)
-    _train(first, before, 3)
+    _train(first, before, 2)
     second = copy.deepcopy(first)
     after = _paged(second, bits)
     if form == "tensors":
         after.load_tensors(before.tensors())
     else:
         after.load_state_dict(before.state_dict())
-    assert _same(expected, _train(second, after, 3, first=3))
+    assert _same(expected, _train(second, after, 2, first=2))
 
 
 def test_state_goes_to_torchs_own_adamw_and_comes_from_it() -> None:
@@ -236,9 +236,9 @@ def test_transposed_parameters_and_gradients_are_stepped_as_plain_ones() -> None
 
 
 def test_a_parameter_longer_than_many_pages_is_stepped_whole() -> None:
-    long, same = nn.Parameter(torch.ones(70_001)), nn.Parameter(torch.ones(70_001))
+    long, same = nn.Parameter(torch.ones(20_001)), nn.Parameter(torch.ones(20_001))
     for param, options in ((long, PageOptions(page_bytes=2048)), (same, PageOptions())):
-        param.grad = torch.linspace(-1, 1, 70_001)
+        param.grad = torch.linspace(-1, 1, 20_001)
         PagedAdamW([param], options=options).step()
     assert torch.equal(long, same)
 

@@ -34,12 +34,12 @@ def _values(store: PageStore, pages: int) -> list[int]:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 7, 8])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_pages_keep_what_was_written_whatever_the_order_and_the_memory(frames: int, seed: int) -> None:
     chance, pages = random.Random(seed), 8
     store, _ = _store(pages, frames)
     expected = [0] * pages
-    for _ in range(40):
+    for _ in range(20):
         order = sorted(chance.sample(range(pages), chance.randint(1, pages)))
         if chance.random() < 0.3:
             chance.shuffle(order)

@@ -16,6 +16,7 @@ from trimtab.kernels.ops.tables import dynamic_map, midpoints
 
 # Cells of the C code's look-up: every float from 2^-23 to 1 by its upper 16 bits.
 LOWEST_CELL, HIGHEST_CELL = 104 << 7, 127 << 7
+ELEMENTS_PER_THREAD = 1 << 14  # waking a thread for fewer costs more than it saves
 
 
 @cache
@@ -68,7 +69,7 @@ def step(
         (c_float * len(numbers))(*numbers),
         c_int(DTYPE_CODES[params[0].dtype]),
         c_int(level() if wide else 0),
-        c_int(torch.get_num_threads()),
+        c_int(max(1, min(torch.get_num_threads(), state[0].numel() // ELEMENTS_PER_THREAD))),
     )
     c_library = library()
     assert c_library is not None
