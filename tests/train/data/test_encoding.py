@@ -94,10 +94,11 @@ def test_the_guanaco_recipe_puts_the_whole_conversation_into_the_target(byte_tok
     assert max(map(len, examples)) == 512
 
 
-def test_running_text_is_split_into_windows_and_nothing_is_lost(byte_tokenizer: Make) -> None:
+@pytest.mark.parametrize("settings", [{"max_length": 50}, {"max_length": 90, "target_max_length": 50}])
+def test_running_text_is_split_into_windows_and_nothing_is_lost(settings: Any, byte_tokenizer: Make) -> None:
     tokenizer = byte_tokenizer(adds_bos=True)
     text = "hello there, how are you? " * 40
-    examples = encode([Conversation((), "made.txt:1", text=text)], tokenizer, DataSettings(max_length=50))
+    examples = encode([Conversation((), "made.txt:1", text=text)], tokenizer, DataSettings(**settings))
     assert tokenizer.decode([i for example in examples for i in example.input_ids]) == f"<s>{text}</s>"
     assert max(map(len, examples)) == 50
     assert examples[1].place == "made.txt:1 (window 2)"

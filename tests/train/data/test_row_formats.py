@@ -168,6 +168,19 @@ def test_a_json_document_gives_its_rows(document: str, tmp_path: Path) -> None:
     assert [conversation.text for conversation in read_rows(path)] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "document",
+    ["[%s,\n%s]", '{"data": [%s,\n%s]}', "%s\n%s"],
+    ids=["array", "object-that-holds-rows", "rows-one-after-another"],
+)
+def test_reading_a_document_goes_on_behind_a_row_with_a_key_twice(document: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(document % ('{"text": "a", "text": "b"}', '{"text": "c"}'))
+    rows = read_rows(path, on_bad_row="skip")
+    assert [conversation.text for conversation in rows] == ["c"]
+    assert [str(problem).split(": the key")[0] for problem in rows.problems] == [f"{path}:1:text"]
+
+
 def test_a_single_row_may_be_a_whole_document(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text(json.dumps({"messages": chat(*HELLO)}, indent=1))

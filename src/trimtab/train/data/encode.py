@@ -150,11 +150,12 @@ def _examples(conversation: Conversation, tokenizer: Tokenizer, settings: DataSe
     ids, trained = tokenize(rendered, tokenizer)
     if settings.loss_on == "all":
         trained = [True] * len(ids)
-    if not conversation.text or len(ids) <= settings.max_length:
+    size = min(settings.max_length, settings.target_max_length or settings.max_length)
+    if not conversation.text or len(ids) <= size:
         yield Example(ids, trained, conversation.place)
         return
-    for number, start in enumerate(range(0, len(ids), settings.max_length), start=1):
-        window = slice(start, start + settings.max_length)
+    for number, start in enumerate(range(0, len(ids), size), start=1):
+        window = slice(start, start + size)
         if len(ids[window]) > 1:
             yield Example(ids[window], trained[window], f"{conversation.place} (window {number})")
 

@@ -26,6 +26,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_unique)
+_lenient = json.JSONDecoder()
 
 
 def jsonl_records(path: Path) -> Iterator[Record | Problem]:
@@ -67,7 +68,8 @@ def json_records(path: Path) -> Iterator[Record | Problem]:
             what = f"no JSON: {error.msg}, near {near!r}; correct it here, nothing after this place was read"
         yield Problem(f"{path}:{1 + text.count(chr(10), 0, error.pos)}", "", what)
     except (RecursionError, ValueError) as error:
-        yield Problem(scan.place(), "", f"JSON that cannot be read ({error}); an array of flat objects is expected")
+        what = f"JSON that cannot be read ({error}); flat objects are expected, and nothing after this place was read"
+        yield Problem(scan.place(), "", what)
 
 
 class _Scan:
@@ -97,7 +99,7 @@ class _Scan:
 
     def value(self) -> Any:
         self.peek()
-        value, self.position = _decoder.raw_decode(self.text, self.position)
+        value, self.position = _lenient.raw_decode(self.text, self.position)
         return value
 
     def rows(self) -> Iterator[Record | Problem]:
@@ -123,7 +125,11 @@ class _Scan:
     def row(self) -> Record | Problem:
         self.peek()
         place, start = self.place(), self.position
-        value = self.value()
+        try:
+            value, self.position = _decoder.raw_decode(self.text, start)
+        except BadRow as problem:
+            self.value()  # goes on behind the row
+            return problem.at(place)
         if self.position - start > ROW_LIMIT_BYTES:
             found = f"a row of {self.position - start} characters found"
             return Problem(place, "", f"{found}; rows of at most {ROW_LIMIT_BYTES} are allowed")
@@ -131,11 +137,11 @@ class _Scan:
 
     def objects(self) -> Iterator[Record | Problem]:
         while self.peek() not in ("", "["):
-            start, place = self.position, self.place()
-            value = self.value()
-            key = _rows_key(value)
+            start = self.position
+            key = _rows_key(self.value())
             if key is None:
-                yield Record(place, value)
+                self.position = start
+                yield self.row()
                 continue
             end, self.position = self.position, self.text.index("{", start) + 1
             while self.value() != key:
