@@ -60,8 +60,8 @@ def gather(parts: tuple[Any, ...]) -> Packed4bit:
     return Packed4bit(codes, absmax, table, (rows, cols), block_size, nested_absmax, nested_offset, nested_table)
 
 
-def blocks_of(count: int, block_size: int) -> int:
-    """Give the number of blocks that ``count`` values fill, the last one perhaps short."""
+def blocks_of(count: int | torch.SymInt, block_size: int) -> Any:
+    """Give the number of blocks that ``count`` values fill, the last one perhaps short; symbolic like the count."""
     return -(-count // block_size)
 
 

@@ -1,0 +1,104 @@
+/* Calls every kernel on memory of exactly the needed size, at every level; prints the number of calls. */
+#include <stdio.h>
+
+#include "few_rows.h"
+
+typedef struct {
+    const int8_t *codes;
+    const float *absmax;
+    int64_t rows, cols;
+    float step;
+} weight8;
+
+int trimtab_cpu_level(void);
+void trimtab_quantize_4bit(const void *, int, int64_t, int64_t, const float *, const uint8_t *, uint8_t *, float *, int, int);
+void trimtab_dequantize_4bit(const weight4 *, int64_t, int64_t, int64_t, int64_t, void *, int, int, int);
+int trimtab_linear_4bit(const weight4 *, const float *, int64_t, const float *, float *, int, int, int);
+void trimtab_quantize_8bit(const float *, int64_t, int64_t, const float *, int, uint8_t *, float *, int);
+void trimtab_dequantize_8bit(const uint8_t *, int64_t, int64_t, const float *, const float *, float *, int);
+void trimtab_dequantize_rows(const weight8 *, int64_t, int64_t, int64_t, int64_t, float *, int, int);
+int trimtab_linear_8bit(const weight8 *, const float *, int64_t, const float *, float *, int, int);
+
+static long calls;
+
+static void *random_bytes(size_t count) {
+    uint8_t *memory = malloc(count ? count : 1);
+    for (size_t i = 0; i < count; i++) memory[i] = (uint8_t)(rand() >> 7);
+    return memory;
+}
+
+static float *random_floats(size_t count) {
+    float *memory = malloc(count ? count * sizeof(float) : 1);
+    for (size_t i = 0; i < count; i++) memory[i] = (float)rand() / (float)RAND_MAX - 0.5f;
+    return memory;
+}
+
+static float *rising(size_t count) {
+    float *memory = malloc(count * sizeof(float));
+    for (size_t i = 0; i < count; i++) memory[i] = (float)(i + 1) / (float)(count + 1) * 2.0f - 1.0f;
+    return memory;
+}
+
+static void codecs(int64_t count, int64_t block, int level) {
+    const int64_t blocks = blocks_of(count, block), nested = blocks_of(blocks, 256);
+    float *bounds = rising(15), *table = rising(16), *bounds8 = rising(255), *table8 = rising(256);
+    uint8_t *order = malloc(16), *codes = malloc((size_t)(count + 1) / 2 + !count), *codes8 = malloc((size_t)blocks + !blocks);
+    float *absmax = malloc(sizeof(float) * (size_t)(blocks + !blocks)), *nested_absmax = random_floats((size_t)nested);
+    float offset = 0.5f;
+    for (int i = 0; i < 16; i++) order[i] = (uint8_t)i;
+    for (int dtype = 0; dtype < 3; dtype++) {
+        const size_t bytes = (size_t)count * (dtype ? 2 : 4);
+        void *x = dtype ? random_bytes(bytes) : random_floats((size_t)count), *out = malloc(bytes + !bytes);
+        trimtab_quantize_4bit(x, dtype, count, block, bounds, order, codes, absmax, level, 2);
+        for (int grid = 0; grid < 2; grid++) trimtab_quantize_8bit(absmax, blocks, 256, bounds8, grid, codes8, nested_absmax, 2);
+        const weight4 plain = {codes, absmax, table, NULL, NULL, NULL, 1, count, block};
+        const weight4 twice = {codes, codes8, table, nested_absmax, &offset, table8, 1, count, block};
+        trimtab_dequantize_4bit(&plain, 0, 1, 0, count, out, dtype, level, 2);
+        trimtab_dequantize_4bit(&twice, 0, 1, 0, count, out, dtype, level, 2);
+        if (count > 2) trimtab_dequantize_4bit(&twice, 0, 1, 1, count - 2, out, dtype, level, 2);
+        trimtab_dequantize_8bit(codes8, blocks, 256, nested_absmax, table8, absmax, 2);
+        calls += 7;
+        free(x), free(out);
+    }
+    free(bounds), free(table), free(bounds8), free(table8), free(order), free(codes), free(codes8), free(absmax);
+    free(nested_absmax);
+}
+
+static void products(int64_t rows, int64_t cols, int64_t block, int level) {
+    const int64_t blocks = blocks_of(rows * cols, block), nested = blocks_of(blocks, 256);
+    uint8_t *codes = random_bytes((size_t)(rows * cols + 1) / 2), *scales = random_bytes((size_t)blocks);
+    int8_t *codes8 = random_bytes((size_t)(rows * cols));
+    float *table = rising(16), *table8 = rising(256), *nested_absmax = random_floats((size_t)nested), offset = 0.5f;
+    float *absmax = random_floats((size_t)blocks), *row_absmax = random_floats((size_t)rows), *bias = random_floats((size_t)rows);
+    const weight4 twice = {codes, scales, table, nested_absmax, &offset, table8, rows, cols, block};
+    const weight4 plain = {codes, absmax, table, NULL, NULL, NULL, rows, cols, block};
+    const weight8 whole = {codes8, row_absmax, rows, cols, 1.0f / 127.0f};
+    const int64_t counts[] = {1, 2, 3, 7, 16};
+    for (int i = 0; i < 5; i++)
+        for (int exact = 0; exact < 2; exact++)
+            for (int threads = 1; threads < 3; threads++) {
+                float *x = random_floats((size_t)(counts[i] * cols)), *y = random_floats((size_t)(counts[i] * rows));
+                trimtab_linear_4bit(&twice, x, counts[i], bias, y, exact, level, threads);
+                trimtab_linear_4bit(&plain, x, counts[i], NULL, y, exact, level, threads);
+                trimtab_linear_8bit(&whole, x, counts[i], bias, y, level, threads);
+                calls += 3;
+                free(x), free(y);
+            }
+    float *dense = random_floats((size_t)(rows * cols));
+    trimtab_dequantize_rows(&whole, 0, rows, 0, cols, dense, level, 2);
+    free(codes), free(scales), free(codes8), free(table), free(table8), free(nested_absmax), free(absmax);
+    free(row_absmax), free(bias), free(dense);
+}
+
+int main(void) {
+    const int64_t sizes[] = {0, 1, 2, 3, 31, 32, 33, 63, 64, 65, 127, 129, 4095, 4096, 4097, 16385};
+    const int64_t shapes[][2] = {{1, 64}, {2, 64}, {3, 64}, {5, 128}, {4, 192}, {7, 1088}, {66, 576}};
+    for (int level = 0; level <= trimtab_cpu_level(); level++)
+        for (int64_t block = 32; block <= 4096; block *= 2) {
+            for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) codecs(sizes[i], block, level);
+            for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) products(shapes[i][0], shapes[i][1], block, level);
+        }
+    for (int level = 0; level <= trimtab_cpu_level(); level++) products(430, 640, 64, level); /* shared by threads */
+    printf("%ld\n", calls);
+    return 0;
+}

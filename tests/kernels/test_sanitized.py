@@ -1,0 +1,42 @@
+"""The C sources under AddressSanitizer and UndefinedBehaviorSanitizer, on exactly sized memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from needs import need
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [*sorted((ROOT / "csrc").glob("[48]bit_*.c")), ROOT / "csrc/few_rows.c", ROOT / "csrc/floats.c"]
+FLAGS = ["-O1", "-g", "-std=c11", "-fopenmp", "-ffp-contract=off", "-fsanitize=address,undefined"]
+
+
+@pytest.mark.slow
+def test_no_shape_reads_or_writes_outside_its_memory(tmp_path):
+    compiler = shutil.which("gcc")
+    need(compiler is not None, "gcc", "Install gcc.")
+    program = tmp_path / "drive"
+    driver = Path(__file__).with_name("drive_kernels.c")
+    command = [
+        compiler,
+        *FLAGS,
+        "-fno-sanitize-recover=all",
+        f"-I{ROOT / 'csrc'}",
+        driver,
+        *SOURCES,
+        "-o",
+        program,
+        "-lm",
+    ]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    need("cannot find" not in built.stderr, "the sanitizers' runtime", "Install libasan and libubsan.")
+    assert built.returncode == 0, built.stderr
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run([program], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1000
