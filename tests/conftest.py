@@ -16,16 +16,6 @@ CHECKED_ROOMS = ["trimtab.core", "trimtab.kernels", "trimtab.quant", "trimtab.op
 _hook = install_import_hook(CHECKED_ROOMS, "beartype.beartype")
 
 
-def need(condition: bool, what: str, how_to_get_it: str) -> None:
-    """Skip the test where an asset or tool is absent, saying how to get it; under ``CI`` fail instead."""
-    if condition:
-        return
-    message = f"{what} is absent. {how_to_get_it}"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail any test that opens a connection to another machine."""

@@ -69,7 +69,7 @@ class LanguageModel:
             written = cast(Any, self.net).prepare_decoder_input_ids_from_labels(labels=labels)
             hidden = self.hidden({**inputs, "decoder_input_ids": written})
         else:
-            hidden, labels = self.hidden(inputs)[:, :-1], labels[:, 1:]
+            hidden, labels = self.hidden(_without_idle_mask(inputs))[:, :-1], labels[:, 1:]
         wanted = labels != -100
         rows = hidden[wanted]  # (targets, width)
         head = self._current_head()
@@ -110,6 +110,17 @@ class LanguageModel:
                 f"(difference {difference:.2e}). Allowed: plain, scaled or soft-capped logits."
             )
         return head
+
+
+def _without_idle_mask(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Drop a mask that only hides padding on the right: a causal model never looks there from a real token.
+
+    Without a mask attention takes its fastest path, and no (time, time) matrix is made.
+    """
+    mask = inputs.get("attention_mask")
+    if mask is None or mask.dim() != 2 or not bool((mask[:, 1:] <= mask[:, :-1]).all() and mask[:, 0].all()):
+        return inputs
+    return {key: value for key, value in inputs.items() if key != "attention_mask"}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK_ROWS = 128
+CHUNK_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for begin in range(0, hidden.shape[0], chunk_rows):
             rows, chosen = hidden[begin : begin + chunk_rows], targets[begin : begin + chunk_rows, None]
-            logits = head.logits(rows)
-            normaliser = logits.logsumexp(dim=1, keepdim=True)
-            total += (normaliser - logits.gather(1, chosen)).sum()
+            loss, grad = _loss_and_gradient(head.logits(rows), chosen, head)
+            total += loss
             if not (wants_hidden or wants_weight):
                 continue
-            grad = _logit_gradient(logits, normaliser, chosen, head).to(weight.dtype)
+            grad = grad.to(weight.dtype)
             if grad_hidden is not None:
                 torch.mm(grad, weight, out=grad_hidden[begin : begin + chunk_rows])
             if grad_weight is not None:
@@ -93,11 +92,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return (*scaled, None, None, None)
 
 
-def _logit_gradient(logits: Tensor, normaliser: Tensor, chosen: Tensor, head: Head) -> Tensor:
-    """Turn logits, in place, into the gradient with respect to the raw projection."""
+def _loss_and_gradient(logits: Tensor, chosen: Tensor, head: Head) -> tuple[Tensor, Tensor]:
+    """Sum the loss of a chunk, and turn its logits, in place, into the gradient of the raw projection."""
     slope = None if head.softcap is None else 1.0 - (logits / head.softcap).square()
-    grad = logits.sub_(normaliser).exp_()
+    logits.sub_(logits.amax(dim=1, keepdim=True))
+    picked = logits.gather(1, chosen)
+    logits.exp_()
+    sums = logits.sum(dim=1, keepdim=True)
+    loss = (sums.log() - picked).sum()
+    grad = logits.div_(sums)
     grad.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=grad.dtype))
     if slope is not None:
         grad.mul_(slope)
-    return grad if head.scale == 1.0 else grad.mul_(head.scale)
+    return loss, grad if head.scale == 1.0 else grad.mul_(head.scale)

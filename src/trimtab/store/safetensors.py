@@ -12,11 +12,14 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from trimtab.core.errors import FormatError, MissingError, RangeError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_HEADER_BYTES: Final = 100_000_000
 METADATA_KEY: Final = "__metadata__"
@@ -28,9 +31,27 @@ _NUMPY_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {"float32": "F32", "float16": "F16", "uint8": "U8", "int8": "I8", "int32": "I32", "int64": "I64"}
 )
 
+TORCH_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "F64": "float64",
+        "F32": "float32",
+        "F16": "float16",
+        "BF16": "bfloat16",
+        "I64": "int64",
+        "I32": "int32",
+        "I16": "int16",
+        "I8": "int8",
+        "U8": "uint8",
+        "BOOL": "bool",
+    }
+)
+
 
 class TensorFile:
     """A safetensors file whose header has been checked; tensors are read when asked for.
+
+    Tensors are read into memory of their own rather than mapped: a mapped file would stay in the process's resident
+    memory long after its tensors were quantized and dropped.
 
     Attributes:
         shapes: shape of every tensor, by name.
@@ -49,26 +70,37 @@ class TensorFile:
         header = read_header(self.path)
         self.metadata: dict[str, str] = header.pop(METADATA_KEY, {})
         try:
-            self._file = safe_open(str(self.path), framework="pt")
+            with safe_open(str(self.path), framework="np"):  # checks types, holes, overlaps and sizes; reads no data
+                pass
         except (SafetensorError, OSError) as error:
             raise FormatError(self.path, f"is no whole safetensors file ({error})") from error
         self.shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+        self._entries = header
+        with self.path.open("rb") as file:
+            self._start = 8 + int.from_bytes(file.read(8), "little")
 
-    def load(self, name: str) -> Any:
-        """Read one tensor as a ``torch.Tensor``.
+    def load(self, name: str) -> Tensor:
+        """Read one tensor.
 
         Raises:
             MissingError: there is none of that name.
-            FormatError: its element type is unknown to torch.
+            FormatError: its element type is unknown, or the file has become shorter.
         """
-        from safetensors import SafetensorError
+        import torch
 
         if name not in self.shapes:
             raise MissingError(f"{self.path}: no tensor {name!r}. {did_you_mean(name, self.shapes)}")
-        try:
-            return self._file.get_tensor(name)  # type: ignore[no-untyped-call]
-        except SafetensorError as error:
-            raise FormatError(self.path, f"tensor {name!r} cannot be read ({error})") from error
+        entry = self._entries[name]
+        if entry["dtype"] not in TORCH_NAMES:
+            raise FormatError(self.path, f"tensor {name!r} has the type {entry['dtype']}, which is not supported")
+        dtype = getattr(torch, TORCH_NAMES[entry["dtype"]])
+        begin, end = entry["data_offsets"]
+        raw = np.fromfile(self.path, np.uint8, end - begin, offset=self._start + begin)
+        if raw.nbytes != end - begin:
+            raise FormatError(self.path, f"tensor {name!r} cannot be read whole: the file has become shorter")
+        if not raw.nbytes:
+            return torch.empty(self.shapes[name], dtype=dtype)
+        return torch.from_numpy(raw).view(dtype).reshape(self.shapes[name])
 
 
 def read_header(path: Path) -> dict[str, Any]:

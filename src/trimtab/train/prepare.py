@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from trimtab.models.config import read_model_config
 from trimtab.models.language_model import LanguageModel
 from trimtab.models.load import Quantization, load_network
 from trimtab.nn.freeze import freeze
+from trimtab.nn.fuse import fuse
 from trimtab.nn.lora import LoraSettings, add_lora
 from trimtab.train.data import Batches, Example, encode, encode_seq2seq, read_rows, split
 from trimtab.train.request import TrainRequest
@@ -100,6 +102,10 @@ def build_model(request: TrainRequest, device: torch.device) -> LanguageModel:
         net.requires_grad_(True)
     else:
         add_lora(net, lora_of(settings))
+    fuse(net)
     if settings.gradient_checkpointing:
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
-    return LanguageModel(net)
+    model = LanguageModel(net)
+    gc.collect()
+    gc.freeze()  # the network lives as long as the run; the collector need not walk it every step
+    return model

@@ -3,6 +3,7 @@
 from trimtab.kernels.choose import implementation
 from trimtab.kernels.ops.codec4 import dequantize_4bit, quantize_4bit
 from trimtab.kernels.ops.codec8 import dequantize_8bit, dequantize_rows, quantize_8bit, quantize_rows
+from trimtab.kernels.ops.fused import gated_silu, rms_norm, rotate
 from trimtab.kernels.ops.linear4 import linear_4bit, linear_4bit_input_grad
 from trimtab.kernels.ops.linear8 import linear_8bit
 from trimtab.kernels.packed import BLOCK_SIZES, NESTED_BLOCK, Packed4bit
@@ -14,6 +15,7 @@ __all__ = [
     "dequantize_4bit",
     "dequantize_8bit",
     "dequantize_rows",
+    "gated_silu",
     "implementation",
     "linear_4bit",
     "linear_4bit_input_grad",
@@ -21,4 +23,6 @@ __all__ = [
     "quantize_4bit",
     "quantize_8bit",
     "quantize_rows",
+    "rms_norm",
+    "rotate",
 ]

@@ -1,0 +1,81 @@
+"""Calls the fused passes of ``csrc/fused.c``; twins of ``fused_reference``, equal to rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ctypes import c_float, c_int, c_int64, c_void_p
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trimtab.kernels._library import library
+from trimtab.kernels.cpu import level
+
+_P, _N, _F, _I = c_void_p, c_int64, c_float, c_int
+_ARGUMENTS = {
+    "trimtab_rms_norm": (_P, _P, _F, _F, _N, _N, _P, _P, _I, _I),
+    "trimtab_rms_norm_grad": (_P, _P, _P, _F, _P, _N, _N, _P, _I, _I),
+    "trimtab_gated_silu": (_P, _P, _N, _P, _I, _I),
+    "trimtab_gated_silu_grad": (_P, _P, _P, _N, _P, _P, _I, _I),
+    "trimtab_rotate": (_P, _P, _P, _F, _N, _N, _N, _N, _P, _I, _I),
+}
+
+
+@cache
+def _function(name: str) -> Callable[..., Any]:
+    found = library()
+    assert found is not None
+    function: Callable[..., Any] = getattr(found, name)
+    function.argtypes, function.restype = _ARGUMENTS[name], None  # type: ignore[attr-defined]
+    return function
+
+
+def _call(name: str, *arguments: Any) -> None:
+    plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    _function(name)(*plain, level(), torch.get_num_threads())
+
+
+def rms_norm(x: Tensor, weight: Tensor, offset: float, eps: float) -> tuple[Tensor, Tensor]:
+    """See ``fused_reference``."""
+    x, weight = x.contiguous(), weight.contiguous()
+    cols = x.shape[-1]
+    rows = x.numel() // cols if cols else 0
+    y, roots = torch.empty_like(x), torch.empty(rows)
+    _call("trimtab_rms_norm", x, weight, offset, eps, rows, cols, y, roots)
+    return y, roots
+
+
+def rms_norm_grad(grad: Tensor, x: Tensor, weight: Tensor, roots: Tensor, offset: float) -> Tensor:
+    """See ``fused_reference``."""
+    grad, x, weight, roots = grad.contiguous(), x.contiguous(), weight.contiguous(), roots.contiguous()
+    dx = torch.empty_like(x)
+    _call("trimtab_rms_norm_grad", grad, x, weight, offset, roots, roots.numel(), x.shape[-1], dx)
+    return dx
+
+
+def gated_silu(gate: Tensor, up: Tensor) -> Tensor:
+    """See ``fused_reference``."""
+    gate, up = gate.contiguous(), up.contiguous()
+    y = torch.empty_like(gate)
+    _call("trimtab_gated_silu", gate, up, gate.numel(), y)
+    return y
+
+
+def gated_silu_grad(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    """See ``fused_reference``."""
+    grad, gate, up = grad.contiguous(), gate.contiguous(), up.contiguous()
+    dgate, dup = torch.empty_like(gate), torch.empty_like(up)
+    _call("trimtab_gated_silu_grad", grad, gate, up, gate.numel(), dgate, dup)
+    return dgate, dup
+
+
+def rotate(x: Tensor, cosine: Tensor, sine: Tensor, back: bool) -> Tensor:
+    """See ``fused_reference``."""
+    x, cosine, sine = x.contiguous(), cosine.contiguous(), sine.contiguous()
+    y = torch.empty_like(x)
+    positions, heads, size = x.shape
+    sign = -1.0 if back else 1.0
+    _call("trimtab_rotate", x, cosine, sine, sign, positions, cosine.shape[0], heads, size // 2, y)
+    return y

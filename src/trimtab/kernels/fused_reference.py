@@ -1,0 +1,59 @@
+"""What the fused operators compute, in plain PyTorch: the specification of ``csrc/fused.c``."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+
+def rms_norm(
+    x: Float32[Tensor, "*batch cols"], weight: Float32[Tensor, " cols"], offset: float, eps: float
+) -> tuple[Float32[Tensor, "*batch cols"], Float32[Tensor, " rows"]]:
+    """Give the normalised rows and, for the backward pass, one over each row's root mean square."""
+    roots = torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps)
+    return x * roots * (weight + offset), roots.reshape(-1)
+
+
+def rms_norm_grad(
+    grad: Float32[Tensor, "*batch cols"],
+    x: Float32[Tensor, "*batch cols"],
+    weight: Float32[Tensor, " cols"],
+    roots: Float32[Tensor, " rows"],
+    offset: float,
+) -> Float32[Tensor, "*batch cols"]:
+    """Give the gradient with respect to ``x``."""
+    root = roots.view(*x.shape[:-1], 1)
+    scaled = grad * (weight + offset)
+    pull = (scaled * x).mean(dim=-1, keepdim=True) * root * root
+    return root * (scaled - x * pull)
+
+
+def gated_silu(gate: Float32[Tensor, "*shape"], up: Float32[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    """Give ``silu(gate) * up``."""
+    return torch.nn.functional.silu(gate) * up
+
+
+def gated_silu_grad(
+    grad: Float32[Tensor, "*shape"], gate: Float32[Tensor, "*shape"], up: Float32[Tensor, "*shape"]
+) -> tuple[Float32[Tensor, "*shape"], Float32[Tensor, "*shape"]]:
+    """Give the gradients with respect to ``gate`` and ``up``."""
+    share = torch.sigmoid(gate)
+    swish = gate * share
+    return grad * up * (share + swish * (1 - share)), grad * swish
+
+
+def rotate(
+    x: Float32[Tensor, "positions heads size"],
+    cosine: Float32[Tensor, "periods size"],
+    sine: Float32[Tensor, "periods size"],
+    back: bool,
+) -> Float32[Tensor, "positions heads size"]:
+    """Turn the halves of every head by its position's angle, or turn a gradient back."""
+    repeats = x.shape[0] // cosine.shape[0]
+    c, s = cosine.repeat(repeats, 1)[:, None], sine.repeat(repeats, 1)[:, None]
+    first, second = x.chunk(2, dim=-1)
+    (c1, c2), (s1, s2) = c.chunk(2, dim=-1), s.chunk(2, dim=-1)
+    if back:
+        s1, s2 = -s2, -s1
+    return torch.cat([first * c1 - second * s1, second * c2 + first * s2], dim=-1)

@@ -1,0 +1,194 @@
+"""Passes over activations that would otherwise be many: norm, gated activation, rotary positions. Float32."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from trimtab.core.errors import RangeError
+from trimtab.kernels import fused_reference
+from trimtab.kernels.choose import implementation
+from trimtab.kernels.registry import register, register_gradient
+
+
+def rms_norm(
+    x: Float32[Tensor, "*batch cols"],
+    weight: Float32[Tensor, " cols"],
+    *,
+    offset: float = 0.0,
+    eps: float = 1e-6,
+    impl: str = "auto",
+) -> Float32[Tensor, "*batch cols"]:
+    """Divide each row by its root mean square and multiply by ``weight + offset``.
+
+    Raises:
+        RangeError: shapes, dtypes or devices do not fit, or an implementation is not allowed.
+
+    Source: arXiv:1910.07467, equation 4.
+    """
+    y: Tensor = _rms_norm_op(x, weight, offset, eps, impl)[0]
+    return y
+
+
+def gated_silu(
+    gate: Float32[Tensor, "*shape"], up: Float32[Tensor, "*shape"], *, impl: str = "auto"
+) -> Float32[Tensor, "*shape"]:
+    """Compute ``silu(gate) * up``, keeping nothing for the backward pass but its two inputs.
+
+    Raises:
+        RangeError: shapes, dtypes or devices do not fit, or an implementation is not allowed.
+
+    Source: arXiv:2002.05202, equation 5 (SwiGLU).
+    """
+    y: Tensor = _gated_silu_op(gate, up, impl)
+    return y
+
+
+def rotate(
+    x: Float32[Tensor, "positions heads size"],
+    cosine: Float32[Tensor, "periods size"],
+    sine: Float32[Tensor, "periods size"],
+    *,
+    impl: str = "auto",
+) -> Float32[Tensor, "positions heads size"]:
+    """Turn each head's two halves by its position's angles; position p uses row p modulo ``periods``.
+
+    Raises:
+        RangeError: shapes, dtypes or devices do not fit, or an implementation is not allowed.
+
+    Source: arXiv:2104.09864, section 3.4.2, in the layout with halves apart.
+    """
+    y: Tensor = _rotate_op(x, cosine, sine, False, impl)
+    return y
+
+
+def _backend(tensor: Tensor, impl: str) -> ModuleType:
+    if implementation(tensor.device.type, impl) == "cpu":
+        from trimtab.kernels import fused_cpu
+
+        return fused_cpu
+    return fused_reference
+
+
+def _refuse(problem: bool, what: str) -> None:
+    if problem:
+        raise RangeError(f"{what}. Allowed: float32 tensors of fitting shapes on one device.")
+
+
+def _same(*tensors: Tensor) -> None:
+    first = tensors[0]
+    for tensor in tensors:
+        _refuse(tensor.dtype != torch.float32, f"a tensor is {tensor.dtype}")
+        _refuse(tensor.device != first.device, f"tensors are on {first.device} and {tensor.device}")
+
+
+def _rms_norm(x: Tensor, weight: Tensor, offset: float, eps: float, impl: str) -> tuple[Tensor, Tensor]:
+    _same(x, weight)
+    _refuse(x.dim() == 0 or weight.shape != x.shape[-1:], f"x {list(x.shape)} and weight {list(weight.shape)}")
+    pair: tuple[Tensor, Tensor] = _backend(x, impl).rms_norm(x, weight, offset, eps)
+    return pair
+
+
+def _rms_norm_fake(x: Tensor, weight: Tensor, offset: float, eps: float, impl: str) -> tuple[Tensor, Tensor]:
+    rows = 1
+    for size in x.shape[:-1]:
+        rows = rows * size
+    return torch.empty_like(x, memory_format=torch.contiguous_format), x.new_empty((rows,))
+
+
+def _rms_norm_grad(grad: Tensor, x: Tensor, weight: Tensor, roots: Tensor, offset: float, impl: str) -> Tensor:
+    _same(grad, x, weight, roots)
+    _refuse(grad.shape != x.shape, f"grad {list(grad.shape)} and x {list(x.shape)}")
+    _refuse(roots.numel() * x.shape[-1] != x.numel(), f"roots {list(roots.shape)} and x {list(x.shape)}")
+    dx: Tensor = _backend(x, impl).rms_norm_grad(grad, x, weight, roots, offset)
+    return dx
+
+
+def _gated_silu(gate: Tensor, up: Tensor, impl: str) -> Tensor:
+    _same(gate, up)
+    _refuse(gate.shape != up.shape, f"gate {list(gate.shape)} and up {list(up.shape)}")
+    y: Tensor = _backend(gate, impl).gated_silu(gate, up)
+    return y
+
+
+def _gated_silu_grad(grad: Tensor, gate: Tensor, up: Tensor, impl: str) -> tuple[Tensor, Tensor]:
+    _same(grad, gate, up)
+    _refuse(grad.shape != gate.shape, f"grad {list(grad.shape)} and gate {list(gate.shape)}")
+    pair: tuple[Tensor, Tensor] = _backend(gate, impl).gated_silu_grad(grad, gate, up)
+    return pair
+
+
+def _rotate(x: Tensor, cosine: Tensor, sine: Tensor, back: bool, impl: str) -> Tensor:
+    _same(x, cosine, sine)
+    fits = x.dim() == 3 and cosine.dim() == 2 and cosine.shape == sine.shape and cosine.shape[1] == x.shape[2]
+    fits = fits and x.shape[2] % 2 == 0 and cosine.shape[0] > 0 and x.shape[0] % cosine.shape[0] == 0
+    _refuse(not fits, f"x {list(x.shape)}, cosine {list(cosine.shape)}, sine {list(sine.shape)}")
+    y: Tensor = _backend(x, impl).rotate(x, cosine, sine, back)
+    return y
+
+
+def _like(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _two_like(_: Tensor, gate: Tensor, up: Tensor, *__: Any) -> tuple[Tensor, Tensor]:
+    return _like(gate), _like(up)
+
+
+_rms_norm_op = register(
+    "rms_norm(Tensor x, Tensor weight, float offset, float eps, str impl) -> (Tensor, Tensor)",
+    _rms_norm,
+    _rms_norm_fake,
+)
+_rms_norm_grad_op = register(
+    "rms_norm_grad(Tensor grad, Tensor x, Tensor weight, Tensor roots, float offset, str impl) -> Tensor",
+    _rms_norm_grad,
+    _like,
+)
+_gated_silu_op = register("gated_silu(Tensor gate, Tensor up, str impl) -> Tensor", _gated_silu, _like)
+_gated_silu_grad_op = register(
+    "gated_silu_grad(Tensor grad, Tensor gate, Tensor up, str impl) -> (Tensor, Tensor)", _gated_silu_grad, _two_like
+)
+_rotate_op = register("rotate(Tensor x, Tensor cosine, Tensor sine, bool back, str impl) -> Tensor", _rotate, _like)
+
+
+def _keep_norm(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, weight, ctx.offset, _, ctx.impl = inputs
+    ctx.save_for_backward(x, weight, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _norm_backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Any, ...]:
+    x, weight, roots = ctx.saved_tensors
+    dx = _rms_norm_grad_op(grad, x, weight, roots, ctx.offset, ctx.impl) if ctx.needs_input_grad[0] else None
+    dweight = None
+    if ctx.needs_input_grad[1]:
+        dweight = (grad * x * roots.view(*x.shape[:-1], 1)).reshape(-1, x.shape[-1]).sum(dim=0)
+    return dx, dweight, None, None, None
+
+
+def _keep_gate(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    gate, up, ctx.impl = inputs
+    ctx.save_for_backward(gate, up)
+
+
+def _gate_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    return (*_gated_silu_grad_op(grad, *ctx.saved_tensors, ctx.impl), None)
+
+
+def _keep_angles(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, cosine, sine, ctx.back, ctx.impl = inputs
+    ctx.save_for_backward(cosine, sine)
+
+
+def _rotate_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    return _rotate_op(grad, *ctx.saved_tensors, not ctx.back, ctx.impl), None, None, None, None
+
+
+register_gradient("rms_norm", _norm_backward, _keep_norm)
+register_gradient("gated_silu", _gate_backward, _keep_gate)
+register_gradient("rotate", _rotate_backward, _keep_angles)
