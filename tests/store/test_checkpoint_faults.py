@@ -95,8 +95,8 @@ def test_a_failure_at_any_operation_leaves_a_whole_checkpoint(tmp_path: Path, er
         shutil.copytree(start, folder)
         with pytest.raises(CheckpointError, match=os.strerror(error)):
             _save(folder, step, FailingDisk(fail_at, error))
-        assert _is_whole(folder) in (3, step)
         assert _temporaries(folder) == []
+        assert _is_whole(folder) in (3, step)
         _save(folder, step)
         assert _is_whole(folder) == step
         shutil.rmtree(folder)
@@ -273,3 +273,35 @@ def test_kill_nine_at_any_moment_leaves_the_last_reported_checkpoint_or_a_newer_
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert [line.split(",")[:4] for line in lines] == [["True"] * 4] * 25
     assert any(line.endswith(",True") for line in lines), "no kill ever met a save half-way"
+
+
+FILL_THE_DISK = """
+import sys, torch
+from pathlib import Path
+from trimtab.core.errors import CheckpointError
+from trimtab.store.checkpoint import newest_valid, save
+
+folder, last = Path(sys.argv[1]), -1
+for step in range(12):
+    try:
+        save(folder, step, {"weights": {"w": torch.full((40_000 * (step + 1),), float(step))}}, {}, keep=2)
+        last = step
+    except CheckpointError as error:
+        assert "No space left on device" in str(error)
+    found, skipped = newest_valid(folder)
+    assert found.step == last and not skipped
+    assert torch.equal(found.tensors("weights")["w"], torch.full((40_000 * (last + 1),), float(last)))
+print(last)
+"""
+
+
+def test_a_disk_that_is_really_full_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    mount = 'mount -t tmpfs -o size=4m none "$1" && exec "$2" -c "$3" "$1/checkpoints"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    try:
+        subprocess.run([*command[:4], "mount", "-t", "tmpfs", "none", str(tmp_path)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this system lets nobody mount a small disk of their own")
+    run = subprocess.run([*command, str(tmp_path), sys.executable, FILL_THE_DISK], capture_output=True, text=True)
+    assert run.stderr == ""
+    assert 4 <= int(run.stdout) < 11

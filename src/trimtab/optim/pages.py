@@ -178,11 +178,11 @@ class PageStore:
         del self._arriving[page]
 
     def _undo_failed(self) -> None:
-        """Put the books back to what the frames hold, the newest exchange first."""
-        for arrival in reversed(list(self._arriving.values())):
+        """Put the books back to what the frames hold."""
+        for arrival in self._arriving.values():
             if self._succeeds(arrival.read):
                 continue
-            if self._home.get(arrival.page) == arrival.frame:
+            if self._home.get(arrival.page) == arrival.frame:  # else it is back where it had been about to leave
                 del self._home[arrival.page]
             if arrival.written is None or self._succeeds(arrival.written):
                 self._free.append(arrival.frame)

@@ -231,16 +231,11 @@ def _write(disk: Disk, temporary: Path, step: int, contents: dict[str, Iterable[
 
 
 def _publish(disk: Disk, temporary: Path, final: Path) -> None:
-    """Give the checkpoint its name; one of the same step steps aside first and comes back if that fails."""
+    """Give the checkpoint its name; one of the same step steps aside first, and ``clean`` brings it back if need be."""
     aside = final.with_name(f".tmp-old-{final.name.removeprefix('step-')}-{os.getpid()}")
     if final.exists():
         disk.rename(final, aside)
-    try:
-        disk.rename(temporary, final)
-    except OSError:
-        if aside.exists():
-            disk.rename(aside, final)
-        raise
+    disk.rename(temporary, final)
     disk.sync_folder(final.parent)
     if aside.exists():
         remove_tree(disk, aside)
