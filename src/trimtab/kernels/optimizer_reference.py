@@ -5,6 +5,8 @@ Each line rounds once per element, in the order that the C kernel follows, so th
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -12,6 +14,11 @@ from torch import Tensor
 from trimtab.kernels.ops.tables import dynamic_map, midpoints
 
 BLOCK_SIZE = 256
+
+
+@cache
+def _tables(device: torch.device, signed: bool) -> tuple[Tensor, Tensor]:
+    return dynamic_map(signed).to(device), midpoints(signed).to(device)
 
 
 def adamw(
@@ -37,7 +44,7 @@ def adamw(
 def decode(codes: UInt8[Tensor, " n"], absmax: Float[Tensor, " blocks"], *, signed: bool) -> Float[Tensor, " n"]:
     """Give the values of an 8-bit state: the map's entry times the largest magnitude of its block."""
     scales = absmax.repeat_interleave(BLOCK_SIZE)[: codes.numel()]
-    return dynamic_map(signed).to(codes.device)[codes.int()] * scales
+    return _tables(codes.device, signed)[0][codes.int()] * scales
 
 
 def encode(values: Float[Tensor, " n"], *, signed: bool) -> tuple[UInt8[Tensor, " n"], Float[Tensor, " blocks"]]:
@@ -45,7 +52,7 @@ def encode(values: Float[Tensor, " n"], *, signed: bool) -> tuple[UInt8[Tensor, 
     blocks = torch.nn.functional.pad(values, (0, -values.numel() % BLOCK_SIZE)).view(-1, BLOCK_SIZE)
     absmax = blocks.abs().amax(dim=1)
     scaled = blocks / torch.where(absmax > 0, absmax, 1.0)[:, None]
-    codes = torch.bucketize(scaled, midpoints(signed).to(values.device)).to(torch.uint8)
+    codes = torch.bucketize(scaled, _tables(values.device, signed)[1]).to(torch.uint8)
     return codes.view(-1)[: values.numel()], absmax
 
 

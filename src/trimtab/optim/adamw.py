@@ -13,10 +13,12 @@ from torch import Tensor
 
 from trimtab.core.errors import CheckpointError, RangeError, ResourceError, UsageError
 from trimtab.kernels.ops.optimizer import adamw_, adamw_numbers
+from trimtab.optim.file_tier import CpuFileTier
+from trimtab.optim.gpu_tier import GpuHostTier
 from trimtab.optim.layout import EIGHT_BIT, FULL
 from trimtab.optim.paged_state import Memory, PagedState
 from trimtab.optim.planning import Batch, Plan, plan_step
-from trimtab.optim.tiers import CpuFileTier, GpuHostTier, Tier
+from trimtab.optim.tiers import Tier
 
 MIN_8BIT_ELEMENTS = 4096
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
