@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__GNUC__)
+/* TRIMTAB_PORTABLE leaves the wide kernels out, as on another processor. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(TRIMTAB_PORTABLE)
 #define HAVE_X86 1
 #include <immintrin.h>
 #define TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))

@@ -11,9 +11,11 @@ from trimtab.kernels import choose
 
 @pytest.fixture(autouse=True)
 def fresh_choice():
-    choose.automatic.cache_clear()
+    for decided in (choose.automatic, choose.backend):
+        decided.cache_clear()
     yield
-    choose.automatic.cache_clear()
+    for decided in (choose.automatic, choose.backend):
+        decided.cache_clear()
 
 
 def test_the_environment_forces_an_implementation(monkeypatch):

@@ -34,8 +34,9 @@ def implementation(device_type: str, impl: str = "auto") -> str:
     return _named(device_type, impl)
 
 
+@cache
 def backend(device_type: str, impl: str) -> ModuleType:
-    """Give the module whose functions, named like the operators, do the work."""
+    """Give the module whose functions, named like the operators, do the work; decided once."""
     if implementation(device_type, impl) == "cpu":
         from trimtab.kernels import cpu
 

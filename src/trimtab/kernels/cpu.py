@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, Int8, UInt8
 from torch import Tensor
 
 from trimtab.core.errors import ResourceError
-from trimtab.kernels import reference
+from trimtab.kernels import checks, reference
 from trimtab.kernels._library import library
 from trimtab.kernels.packed import FLOATS, Packed4bit, blocks_of
 
@@ -223,11 +223,14 @@ def linear_8bit_input_grad(
 
 
 def _weight4(packed: Packed4bit) -> Weight4:
-    codes, absmax, table, (rows, cols), block_size, nested_absmax, nested_offset, nested_table = packed
-    nested: tuple[int | None, ...] = (None, None, None)
-    if nested_absmax is not None and nested_offset is not None and nested_table is not None:
-        nested = (nested_absmax.data_ptr(), nested_offset.data_ptr(), nested_table.data_ptr())
-    return Weight4(codes.data_ptr(), absmax.data_ptr(), table.data_ptr(), *nested, rows, cols, block_size)
+    """Give the weight as C takes it, made once for as long as its tensors stay what and where they are."""
+    checked = checks.recall(packed)
+    if checked.native is None:
+        rows, cols = packed.shape
+        pointers = (*checked.pointers, None, None, None)[:6]
+        checked.native = Weight4(*pointers, rows, cols, packed.block_size)
+    weight: Any = checked.native
+    return weight  # type: ignore[no-any-return]
 
 
 def _weight8(codes: Tensor, absmax: Tensor) -> Weight8:
@@ -241,13 +244,18 @@ def _rows_of(x: Tensor, cols: int) -> int:
 def _operands(x: Tensor, rows: int, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Give input, room for the result and bias, all contiguous float32."""
     y = torch.empty((*x.shape[:-1], rows), dtype=torch.float32)
-    return x.float().contiguous(), y, None if bias is None else bias.float().contiguous()
+    return _plain(x), y, None if bias is None else _plain(bias)
+
+
+def _plain(x: Tensor) -> Tensor:
+    x = x if x.dtype is torch.float32 else x.float()
+    return x if x.is_contiguous() else x.contiguous()
 
 
 def _finished(done: int, y: Tensor, dtype: torch.dtype) -> Tensor:
     if not done:
         raise ResourceError("no memory for the kernel's scratch space. Close other programs, or use a smaller batch.")
-    return y.to(dtype)
+    return y if dtype is torch.float32 else y.to(dtype)
 
 
 def _buffer(count: int) -> Tensor:

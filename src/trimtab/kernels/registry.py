@@ -50,6 +50,7 @@ def takes_short_path(*tensors: torch.Tensor | None) -> bool:
             continue
         if recording and tensor.requires_grad:
             return False
-        if type(tensor) is not torch.Tensor and type(tensor) is not torch.nn.Parameter:
+        kind = type(tensor)
+        if kind is not torch.Tensor and kind is not torch.nn.Parameter:
             return False
     return True
