@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
 from trimtab.core.errors import RangeError, did_you_mean
@@ -16,9 +17,9 @@ from trimtab.models.save import copy_tokenizer
 from trimtab.models.skeleton import skeleton
 from trimtab.nn.experts import expert_stacks
 from trimtab.nn.linear import linear_names
-from trimtab.quant import Kind, quantize
+from trimtab.quant import Kind, QuantizedWeight, quantize
 from trimtab.store.bitsandbytes import SAVED_KINDS, quantization_config, to_tensors
-from trimtab.store.cards import read_card, write_card
+from trimtab.store.cards import Card, read_card, write_card
 from trimtab.store.durable import hash_file, write_bytes
 from trimtab.store.safetensors import INDEX_NAME, SINGLE_NAME, TensorFile, checkpoint_files, names_in_file_order
 
@@ -71,7 +72,7 @@ class _Work:
             raise RangeError(f"{out} holds a finished model. Choose another --out.")
         net = skeleton(source)
         self._refuse_experts(net)
-        self.linears = {f"{name}.weight" for name in linear_names(net)}
+        self.linears = {f"{name}.weight" for name in linear_names(net) if not _kept_dense(net, name)}
         located = checkpoint_files(source)
         self.files = sorted(set(located.values()))
         unknown = self.linears - located.keys()
@@ -98,8 +99,7 @@ class _Work:
             tensor = opened.load(name)
             before += tensor.nbytes
             if name in self.linears:
-                weight = quantize(tensor, kind=self.kind, block_size=self.block_size, double=self.double, name=name)
-                tensors |= to_tensors(name, weight)
+                tensors |= to_tensors(name, self._quantize(name, tensor))
                 changed += 1
             else:
                 tensors[name] = tensor.clone()
@@ -117,6 +117,12 @@ class _Work:
             "names": sorted(tensors),
         }
         write_bytes(self.out / PLAN_NAME, json.dumps(self.done).encode())
+
+    def _quantize(self, name: str, tensor: Tensor) -> QuantizedWeight:
+        """Quantize one weight; rows of 8 bits are counted from float16, as bitsandbytes writes them."""
+        if self.kind == "int8" and bool(tensor.abs().amax() <= torch.finfo(torch.float16).max):
+            tensor = tensor.half()
+        return quantize(tensor, kind=self.kind, block_size=self.block_size, double=self.double, name=name)
 
     def finish(self) -> None:
         """Write the index, tokenizer, card and, last of all, the config that makes it a model."""
@@ -176,3 +182,9 @@ class _Work:
         self.out.mkdir(parents=True, exist_ok=True)
         write_bytes(path, json.dumps(plan).encode())
         return plan
+
+
+def _kept_dense(net: nn.Module, name: str) -> bool:
+    """Tell whether transformers keeps a layer in 32 bits (T5's ``wo``), and so expects it dense in the folder."""
+    kept = set(getattr(net, "_keep_in_fp32_modules", None) or ())
+    return not kept.isdisjoint(name.split("."))
