@@ -185,7 +185,7 @@ def theirs_4bit(peer: object, weight: torch.Tensor) -> Callable[[torch.Tensor], 
 
 
 def packed_layer(peer: object, weight: torch.Tensor) -> torch.nn.Module:
-    """Give bitsandbytes' layer in evaluation mode, where some processors get a layout of their own at the first call."""
+    """Give bitsandbytes' layer in evaluation mode, where some processors lay the weight out anew."""
     layer = peer.nn.Linear4bit(
         weight.shape[1], weight.shape[0], bias=False, quant_type="nf4", compute_dtype=torch.float32
     )

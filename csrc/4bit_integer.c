@@ -28,7 +28,7 @@ TARGET_AVX2 static void decode_run(const weight4 *w, int64_t run, decoded_scales
  */
 static void multiply_scales(
     const weight4 *w, int64_t base, int64_t count, const float *x_scales, decoded_scales *decoded,
-    float *restrict scales
+    float *scales
 ) {
     const int shift = __builtin_ctzll((unsigned long long)(w->block / unit_of(w)));
     if (!w->nested_absmax) {
@@ -49,6 +49,39 @@ static void multiply_scales(
             for (; i < end; i++) scales[i] = value[codes[base + i]] * x_scales[i];
         }
     }
+}
+
+/* Scales still to be worked out for the next rows. They are taken a few at a time between the products of the rows in
+ * work: look-ups leave the vector units free, and products leave the loads.
+ */
+typedef struct {
+    const uint8_t *codes;
+    const float *value, *x_scales;
+    float *scales;
+    int64_t count, done;
+} upcoming;
+
+/* One at a time by intrinsics, for the compiler would make slow gathers of a loop. */
+TARGET_AVX2 INLINE void take_some(upcoming *next, int64_t count) {
+    if (next->done + count > next->count) return;
+    const uint8_t *codes = next->codes + next->done;
+    const float *x_scales = next->x_scales + next->done;
+    float *scales = next->scales + next->done;
+    for (int64_t i = 0; i < count; i++)
+        _mm_store_ss(scales + i, _mm_mul_ss(_mm_load_ss(next->value + codes[i]), _mm_load_ss(x_scales + i)));
+    next->done += count;
+}
+
+/* Says what is to come for `count` units from unit `base` on; nothing where they do not share a nested scale. */
+static upcoming expect(
+    const weight4 *w, int64_t base, int64_t count, const float *x_scales, decoded_scales *decoded, float *scales
+) {
+    const int64_t run = base >> NESTED_SHIFT;
+    upcoming next = {(const uint8_t *)w->absmax + base, decoded->value, x_scales, scales, 0, 0};
+    if (!w->nested_absmax || w->block > GROUP || count <= 0 || (base + count - 1) >> NESTED_SHIFT != run) return next;
+    if (decoded->run != run) decode_run(w, run, decoded);
+    next.count = count;
+    return next;
 }
 
 /* A vector rounded for the kernel. values: in the order in which codes are unpacked; scales: one a unit, as often as
@@ -165,7 +198,7 @@ TARGET_AVX2 INLINE __m128 sum_lanes(const __m256 sums[ROWS]) {
 /* Dot products of ROWS rows of codes with a rounded vector; `scales` are the products of both scales, one a unit. */
 TARGET_AVX512 INLINE __m128 dot_rows_avx512(
     const uint8_t *const codes[ROWS], const float *const scales[ROWS], const int16_t *x, int64_t cols,
-    const int16_t *levels, int halves
+    const int16_t *levels, int halves, upcoming *next
 ) {
     const __m512i table = _mm512_loadu_si512(levels);
     __m512 sums[ROWS] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
@@ -174,6 +207,7 @@ TARGET_AVX512 INLINE __m128 dot_rows_avx512(
     for (; k + 2 * GROUP <= cols; k += 2 * GROUP, unit += halves ? 4 : 2) {
         const __m512i operand[4] = {_mm512_loadu_si512(x + k), _mm512_loadu_si512(x + k + 32),
                                     _mm512_loadu_si512(x + k + 64), _mm512_loadu_si512(x + k + 96)};
+        take_some(next, 2 * ROWS);
         for (int r = 0; r < ROWS; r++) {
             const __m512i sum = dot_avx512(_mm512_loadu_si512(codes[r] + k / 2), table, operand);
             PREFETCH(codes, ROWS / 2 * k + 64 * r);
@@ -217,7 +251,7 @@ TARGET_AVX2 INLINE __m256i dot_avx2(const uint8_t *codes, __m256i low_table, __m
 
 TARGET_AVX2 INLINE __m128 dot_rows_avx2(
     const uint8_t *const codes[ROWS], const float *const scales[ROWS], const int16_t *x, int64_t cols,
-    const int16_t *levels, int halves
+    const int16_t *levels, int halves, upcoming *next
 ) {
     uint8_t low[16], high[16];
     for (int i = 0; i < 16; i++) low[i] = (uint8_t)(levels[i] & 255), high[i] = (uint8_t)((uint16_t)levels[i] >> 8);
@@ -228,6 +262,7 @@ TARGET_AVX2 INLINE __m128 dot_rows_avx2(
         const __m256i *from = (const __m256i *)(x + k);
         const __m256i operand[4] = {_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1),
                                     _mm256_loadu_si256(from + 2), _mm256_loadu_si256(from + 3)};
+        take_some(next, ROWS);
         for (int r = 0; r < ROWS; r++) {
             const __m256i sum = dot_avx2(codes[r] + k / 2, low_table, high_table, operand);
             if (r % 2) PREFETCH(codes, ROWS / 2 * k + 32 * (r - 1));
@@ -245,29 +280,37 @@ typedef struct {
     const int16_t *levels;
     const float *bias;
     float *y;
-    float *scratch; /* ROWS rows of scales */
+    float *scratch; /* twice ROWS rows of scales */
 } work;
 
 /* ROWS rows at a time share the loads of the vector; where fewer are left, the last is taken several times. */
 #define MULTIPLY_ROWS(NAME, TARGET, DOT_ROWS)                                                                  \
     TARGET static void NAME(const work *job, int64_t from, int64_t to) {                                       \
         const weight4 *w = job->w;                                                                             \
+        const float *x_scales = job->x->scales;                                                                \
         const int64_t units = w->cols / unit_of(w);                                                            \
+        float *here = job->scratch, *there = job->scratch + ROWS * units;                                      \
         decoded_scales decoded = {.run = -1};                                                                  \
+        multiply_scales(w, from * units, smaller(ROWS, to - from) * units, x_scales, &decoded, here);          \
         for (int64_t row = from; row < to; row += ROWS) {                                                      \
-            const int64_t rows = smaller(ROWS, to - row);                                                      \
+            const int64_t rows = smaller(ROWS, to - row), base = (row + ROWS) * units;                         \
+            const int64_t left = smaller(ROWS, to - row - ROWS) * units;                                       \
+            upcoming next = expect(w, base, left, x_scales, &decoded, there);                                  \
             const uint8_t *codes[ROWS];                                                                        \
             const float *scales[ROWS];                                                                         \
-            float out[ROWS];                                                                                   \
-            multiply_scales(w, row * units, rows * units, job->x->scales, &decoded, job->scratch);             \
+            float out[ROWS], *swap = here;                                                                     \
             for (int64_t r = 0; r < ROWS; r++) {                                                               \
                 codes[r] = w->codes + (row + smaller(r, rows - 1)) * (w->cols / 2);                            \
-                scales[r] = job->scratch + smaller(r, rows - 1) * units;                                       \
+                scales[r] = here + smaller(r, rows - 1) * units;                                               \
             }                                                                                                  \
             _mm_storeu_ps(                                                                                     \
-                out, w->block < GROUP ? DOT_ROWS(codes, scales, job->x->values, w->cols, job->levels, 1)       \
-                                      : DOT_ROWS(codes, scales, job->x->values, w->cols, job->levels, 0));     \
+                out, w->block < GROUP ? DOT_ROWS(codes, scales, job->x->values, w->cols, job->levels, 1, &next) \
+                                      : DOT_ROWS(codes, scales, job->x->values, w->cols, job->levels, 0, &next)); \
             for (int64_t r = 0; r < rows; r++) job->y[row + r] = out[r] + (job->bias ? job->bias[row + r] : 0.0f); \
+            if (left > next.done)                                                                              \
+                multiply_scales(                                                                               \
+                    w, base + next.done, left - next.done, x_scales + next.done, &decoded, there + next.done); \
+            here = there, there = swap;                                                                        \
         }                                                                                                      \
     }
 MULTIPLY_ROWS(multiply_rows_avx512, TARGET_AVX512, dot_rows_avx512)
@@ -278,15 +321,15 @@ int multiply_integer(const weight4 *w, const float *x, const float *bias, float 
     const int64_t units = w->cols / unit_of(w), groups = blocks_of(w->rows, ROWS);
     if (w->rows * w->cols < PARALLEL_FROM) threads = 1;
     const size_t value_bytes = (size_t)w->cols * sizeof(int16_t), scale_bytes = (size_t)(ROWS * units) * sizeof(float);
-    /* A multiple of 64 columns keeps the values, and a loose start nothing but them, on whole cache lines. */
-    char *memory = aligned_alloc(64, (value_bytes + scale_bytes * (size_t)(1 + threads) + 63) & ~(size_t)63);
+    /* Aligned, so that no load of the values touches two cache lines. */
+    char *memory = aligned_alloc(64, (value_bytes + scale_bytes * (size_t)(1 + 2 * threads) + 63) & ~(size_t)63);
     if (!memory) return 0;
     rounded in = {(int16_t *)memory, (float *)(memory + value_bytes)};
     const integer_table table = round_table(w->table);
     round_vector(x, w, table.step, level, &in);
 #pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        const work job = {w, &in, table.level, bias, y, in.scales + (1 + t) * ROWS * units};
+        const work job = {w, &in, table.level, bias, y, in.scales + (1 + 2 * t) * ROWS * units};
         const int64_t from = groups * t / threads * ROWS, to = smaller(groups * (t + 1) / threads * ROWS, w->rows);
         if (level >= AVX512) multiply_rows_avx512(&job, from, to);
         else multiply_rows_avx2(&job, from, to);
