@@ -45,10 +45,7 @@ class LanguageModel:
 
     def hidden(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Give the hidden states that enter the head, (batch, time, width), without computing logits."""
-        taken: list[Tensor] = []
-        with _replaced_forward(self.head_module, taken):
-            self.net(**{**inputs, "use_cache": False})
-        return taken[0]
+        return hidden_states(self.net, inputs)
 
     def logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Give all logits, (batch, time, vocabulary), as the network itself computes them."""
@@ -110,6 +107,14 @@ class LanguageModel:
                 f"(difference {difference:.2e}). Allowed: plain, scaled or soft-capped logits."
             )
         return head
+
+
+def hidden_states(net: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Give what enters a network's head, (batch, time, width), without computing logits."""
+    taken: list[Tensor] = []
+    with _replaced_forward(cast(Any, net).get_output_embeddings(), taken):
+        net(**{**inputs, "use_cache": False})
+    return taken[0]
 
 
 def _without_idle_mask(inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.activations import SiLUActivation
 
 from trimtab.kernels import ops
 from trimtab.nn.linear import replace
@@ -47,22 +48,26 @@ class GatedMlp(nn.Module):
         return cast(Tensor, self.down_proj(gated))
 
 
-def fuse(net: nn.Module) -> nn.Module:
+def fuse(net: nn.Module, *, on_trial: bool = True) -> nn.Module:
     """Swap what can be swapped, in place; names and weights stay.
 
     Call it before adapters are added or after, before or after quantization.
+
+    Args:
+        net: any network.
+        on_trial: compare each layer with its fused form first; False, for networks without values, goes by names.
 
     Returns:
         The same network.
     """
     for name, module in list(net.named_modules()):
-        fused = _fused_norm(module) or _fused_mlp(module)
+        fused = _fused_norm(module, on_trial) or _fused_mlp(module, on_trial)
         if fused is not None:
             replace(net, name, fused.train(module.training))
     return net
 
 
-def _fused_norm(module: nn.Module) -> nn.Module | None:
+def _fused_norm(module: nn.Module, on_trial: bool) -> nn.Module | None:
     """Give the fused form of a norm: with weight, or with 1 + weight; None where neither is what it computes."""
     weight = module._parameters.get("weight")
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
@@ -75,21 +80,23 @@ def _fused_norm(module: nn.Module) -> nn.Module | None:
         return None
     for offset in (0.0, 1.0):
         fused = FusedRmsNorm(weight, eps=eps, offset=offset)
-        if _agree(module, fused, width=weight.numel(), like=weight):
+        if not on_trial or _agree(module, fused, width=weight.numel(), like=weight):
             return fused
     return None
 
 
-def _fused_mlp(module: nn.Module) -> nn.Module | None:
+def _fused_mlp(module: nn.Module, on_trial: bool) -> nn.Module | None:
     layers = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
     if isinstance(module, GatedMlp) or not all(isinstance(layer, nn.Module) for layer in layers):
         return None
     if set(module._modules) - {"gate_proj", "up_proj", "down_proj", "act_fn", "dropout"} or module._parameters:
         return None
+    if not isinstance(getattr(module, "act_fn", None), nn.SiLU | SiLUActivation):
+        return None
     gate, up, down = cast("list[Any]", layers)
     fused = GatedMlp(gate, up, down)
     like = next(iter([*gate.parameters(), *gate.buffers()]))
-    return fused if _agree(module, fused, width=gate.in_features, like=like) else None
+    return fused if not on_trial or _agree(module, fused, width=gate.in_features, like=like) else None
 
 
 @torch.no_grad()
