@@ -111,12 +111,14 @@ def _sizes() -> dict[str, Any]:
     }
 
 
-def _decoder(name: str, *, config_name: str = "", **changes: Any) -> Callable[..., nn.Module]:
+def _decoder(
+    name: str, *, config_name: str = "", suffix: str = "ForCausalLM", **changes: Any
+) -> Callable[..., nn.Module]:
     def build(*, seed: int = 0, **more: Any) -> nn.Module:
         import transformers
 
         config = getattr(transformers, config_name or f"{name}Config")(**(_sizes() | changes | more))
-        return _random(getattr(transformers, f"{name}ForCausalLM"), config, seed)
+        return _random(getattr(transformers, name + suffix), config, seed)
 
     return build
 
@@ -164,6 +166,10 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "mixtral": _decoder("Mixtral", num_local_experts=4, **_EXPERTS),
     "qwen3_moe": _decoder("Qwen3Moe", num_experts=4, moe_intermediate_size=WIDTH, head_dim=WIDTH // HEADS, **_EXPERTS),
     "t5": _t5,
+}
+UNUSUAL: dict[str, Callable[..., nn.Module]] = {
+    "gpt_oss": _decoder("GptOss", num_local_experts=4, head_dim=WIDTH // HEADS, **_EXPERTS),
+    "gpt2": _decoder("GPT2", suffix="LMHeadModel", n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=128),
 }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from trimtab.core.errors import FormatError
 from trimtab.models.config import read_model_config
+from trimtab.models.names import absent_names, stored_names
 from trimtab.models.skeleton import put, skeleton
 from trimtab.nn.experts import quantize_experts
 from trimtab.nn.linear import QuantizedLinear, linear_names, quantize_linears, replace
@@ -55,48 +56,24 @@ def load_network(
     """
     net = skeleton(folder)
     files = checkpoint_files(folder)
-    expected = set(net.state_dict())
-    stored = {name for name in files if not is_companion(name)}
-    if not _fits(net, stored, expected):
+    names = stored_names(net, (name for name in files if not is_companion(name)))
+    if absent_names(net, names):
         return _load_through_transformers(folder, quantization, dtype)
-    linears = {f"{name}.weight": name for name in linear_names(net)} if quantization else {}
+    linears = {f"{name}.weight" for name in linear_names(net)} if quantization else set()
     opened: dict[Path, TensorFile] = {}
-    for name in sorted(stored & expected):
-        tensors = _read(name, files, opened)
-        value = _value(name, tensors, files[name], dtype)
+    for name, stored in sorted(names.items()):
+        tensors = _read(stored, files, opened)
+        value = _value(stored, tensors, files[stored], dtype)
+        if quantization is not None and name in linears and isinstance(value, Tensor):
+            value = _quantize(tensors[stored], quantization, name)
         if isinstance(value, QuantizedWeight):
-            _place(net, name, value)
-        elif name in linears:
-            assert quantization is not None
-            raw = tensors[name]
-            _place(net, name, _quantize(raw, quantization, name))
+            _place(net, name, value, path=files[stored])
         else:
-            put(net, name, value)
-    _finish(net)
+            put(net, name, value, path=files[stored])
+    _finish(net, folder)
     if quantization is not None:
         quantize_experts(net, kind=quantization.kind, block_size=quantization.block_size, double=quantization.double)
     return net
-
-
-def _fits(net: nn.Module, stored: set[str], expected: set[str]) -> bool:
-    """Tell whether the file's names are the network's own; tied weights may be absent from the file."""
-    tied = set(getattr(net, "_tied_weights_keys", None) or ())
-    missing = {name for name in expected - stored if name not in tied}
-    return not missing or _only_tied(net, missing)
-
-
-def _only_tied(net: nn.Module, missing: set[str]) -> bool:
-    """Tell whether every missing name shares its storage with one that is present once weights are tied."""
-    if not getattr(getattr(net, "config", None), "tie_word_embeddings", False):
-        return False
-    heads = {name for name, module in net.named_modules() if module is _head(net)}
-    embeddings = {f"{stem}.embed_tokens.weight" for stem in ("encoder", "decoder", "model.encoder", "model.decoder")}
-    return missing <= {f"{name}.weight" for name in heads} | embeddings
-
-
-def _head(net: nn.Module) -> nn.Module | None:
-    getter = getattr(net, "get_output_embeddings", None)
-    return getter() if callable(getter) else None
 
 
 def _read(name: str, files: Mapping[str, Path], opened: dict[Path, TensorFile]) -> dict[str, Tensor]:
@@ -123,25 +100,26 @@ def _quantize(tensor: Tensor, quantization: Quantization, name: str) -> Quantize
     )
 
 
-def _place(net: nn.Module, name: str, weight: QuantizedWeight) -> None:
+def _place(net: nn.Module, name: str, weight: QuantizedWeight, *, path: Path) -> None:
     """Put a quantized layer where the plain one stood; its bias, placeholder or loaded, moves along."""
     layer_name = name.removesuffix(".weight")
     linear = net.get_submodule(layer_name)
     if not isinstance(linear, nn.Linear):
-        raise FormatError(name, f"is quantized, but the network has a {type(linear).__name__} there")
-    if tuple(linear.weight.shape) != weight.shape:
-        raise FormatError(name, f"has shape {list(weight.shape)}, the config says {list(linear.weight.shape)}")
+        raise FormatError(path, f"{name} is quantized, but the network has a {type(linear).__name__} there")
+    expected = list(linear.weight.shape)
+    if expected != list(weight.shape):
+        raise FormatError(path, f"{name} has shape {list(weight.shape)}, the config says {expected}")
     replace(net, layer_name, QuantizedLinear(weight, linear.bias))
 
 
-def _finish(net: nn.Module) -> None:
+def _finish(net: nn.Module, folder: Path) -> None:
     """Tie what is tied, and insist that nothing is left empty."""
     tie = getattr(net, "tie_weights", None)
     if callable(tie):
         tie()
     for name, tensor in _all_tensors(net):
         if tensor.is_meta:
-            raise FormatError(name, "is in no weight file of the model", remedy="Fetch or convert the model again.")
+            raise FormatError(folder, f"has no weight {name}", remedy="Fetch or convert the model again.")
     net.requires_grad_(False)
     net.eval()
 

@@ -10,9 +10,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from trimtab.core.errors import RangeError, did_you_mean
+from trimtab.core.errors import FormatError, RangeError, did_you_mean
 from trimtab.core.job import Job, Note, Progress, Result, Saved, Started
 from trimtab.models.config import CONFIG_NAME, read_model_config
+from trimtab.models.names import stored_names
 from trimtab.models.save import copy_tokenizer
 from trimtab.models.skeleton import skeleton
 from trimtab.nn.experts import expert_stacks
@@ -72,14 +73,14 @@ class _Work:
             raise RangeError(f"{out} holds a finished model. Choose another --out.")
         net = skeleton(source)
         self._refuse_experts(net)
-        self.linears = {f"{name}.weight" for name in linear_names(net) if not _kept_dense(net, name)}
         located = checkpoint_files(source)
         self.files = sorted(set(located.values()))
-        unknown = self.linears - located.keys()
+        names = stored_names(net, located)
+        linears = [f"{name}.weight" for name in linear_names(net) if not _kept_dense(net, name)]
+        unknown = sorted(set(linears) - names.keys())
         if unknown:
-            raise RangeError(
-                f"{source}: {sorted(unknown)[0]} is not in its files under that name; it cannot be streamed."
-            )
+            raise FormatError(source, f"has no weight {unknown[0]}", remedy="Fetch or convert the model again.")
+        self.linears = {names[name] for name in linears}
         self.done: dict[str, Any] = self._take_up()
 
     def is_done(self, file: Path) -> bool:

@@ -59,8 +59,8 @@ def parameters_on_meta() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def put(net: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    """Set the parameter or buffer ``name`` of a network, refusing another shape.
+def put(net: nn.Module, name: str, tensor: torch.Tensor, *, path: Path) -> None:
+    """Set the parameter or buffer ``name`` of a network, refusing another shape; ``path`` is where it came from.
 
     Raises:
         MissingError: the network has no such tensor.
@@ -70,9 +70,9 @@ def put(net: nn.Module, name: str, tensor: torch.Tensor) -> None:
     owner = net.get_submodule(owner_name)
     present: Any = getattr(owner, leaf, None)
     if not isinstance(present, torch.Tensor):
-        raise MissingError(f"{name}: the network has no such tensor.")
+        raise MissingError(f"{path}: the network of its config has no tensor {name}.")
     if present.shape != tensor.shape:
-        raise FormatError(name, f"has shape {list(tensor.shape)}, the config says {list(present.shape)}")
+        raise FormatError(path, f"{name} has shape {list(tensor.shape)}, the config says {list(present.shape)}")
     if leaf in owner._parameters:
         owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
     else:

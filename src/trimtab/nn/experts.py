@@ -40,7 +40,12 @@ class ExpertWeight:
 
 
 class QuantizedExperts(nn.Module):
-    """A stack of quantized matrices, (experts, out, in), indexed like the tensor it replaces."""
+    """A stack of quantized matrices, (experts, out, in), indexed like the tensor it replaces.
+
+    Adapters leave it alone, as PEFT's adapters on "all-linear" do.
+    """
+
+    holds_experts = True
 
     def __init__(self, weight: Tensor, *, kind: Kind, block_size: int, double: bool, name: str = "") -> None:
         """Quantize a dense stack, one expert at a time."""

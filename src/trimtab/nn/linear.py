@@ -55,6 +55,11 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("nested_table", nested_table, persistent=False)
 
     @property
+    def weight(self) -> None:
+        """None: no dense weight exists. Networks that look at the type of a weight (T5 does) must find none."""
+        return None
+
+    @property
     def quantized(self) -> QuantizedWeight:
         """The weight as an immutable value."""
         return QuantizedWeight(
@@ -103,13 +108,20 @@ class QuantizedLinear(nn.Module):
 
 
 def linear_names(net: nn.Module) -> list[str]:
-    """List the linear layers that can be quantized or adapted, the output head left out."""
+    """List the linear layers that can be quantized or adapted; the output head and fused experts are left out.
+
+    Raises:
+        RangeError: the network keeps layers with transposed weights (``Conv1D``), which would be passed over.
+    """
+    _refuse_transposed(net)
     head = _head(net)
+    experts = tuple(f"{name}." for name, module in net.named_modules() if getattr(module, "holds_experts", False))
     return [
         name
         for name, module in net.named_modules()
         if isinstance(module, nn.Linear | QuantizedLinear)
         and module is not head
+        and not name.startswith(experts)
         and name.rsplit(".", 1)[-1] not in (*HEAD_NAMES, "base")
     ]
 
@@ -168,6 +180,15 @@ def replace(net: nn.Module, name: str, module: nn.Module) -> None:
     """Put ``module`` where ``name`` stands in ``net``."""
     parent, _, child = name.rpartition(".")
     setattr(net.get_submodule(parent), child, module)
+
+
+def _refuse_transposed(net: nn.Module) -> None:
+    transposed = [name for name, module in net.named_modules() if type(module).__name__ == "Conv1D"]
+    if transposed:
+        raise RangeError(
+            f"{type(net).__name__} keeps {len(transposed)} layers, {transposed[0]} first, as Conv1D with transposed "
+            "weights, which can be neither quantized nor adapted. Choose a model whose layers are torch.nn.Linear."
+        )
 
 
 def _head(net: nn.Module) -> nn.Module | None:

@@ -81,6 +81,16 @@ class LoraLinear(nn.Module):
         self.settings: dict[str, LoraSettings] = {}
         self.active: str | None = None
 
+    @property
+    def weight(self) -> Tensor | None:
+        """The base's dense weight, for networks that look at its type; None where it is quantized."""
+        return self.base.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The base's bias."""
+        return self.base.bias
+
     def add(self, adapter: str, settings: LoraSettings) -> None:
         """Add an adapter that changes nothing yet; A is drawn as PEFT draws it (Kaiming uniform, a = sqrt 5)."""
         device = next(iter([*self.base.parameters(), *self.base.buffers()])).device
