@@ -98,16 +98,25 @@ def measure(rounds: int, threads: int, only: str) -> Iterator[Row]:
                 yield from figure(shape, rounds, threads)
 
 
-def paired(rounds: int, *calls: Callable[[], object]) -> list[list[float]]:
-    """Time the calls in turn, a round at a time, after one untimed round; milliseconds, one list a call."""
+def paired(rounds: int, *calls: Callable[[], object], times_each: int = 1) -> list[list[float]]:
+    """Time the calls in turn, a round at a time, after one untimed round; milliseconds, one list a call.
+
+    A call that takes microseconds is made several times in a row, as the layers of a network are.
+    """
     times: list[list[float]] = [[] for _ in calls]
     for index in range(rounds + 1):
         for call, taken in zip(calls, times, strict=True):
             start = time.perf_counter()
-            call()
+            for _ in range(times_each):
+                call()
             if index:
-                taken.append((time.perf_counter() - start) * 1e3)
+                taken.append((time.perf_counter() - start) * 1e3 / times_each)
     return times
+
+
+def batch(shape: tuple[int, int]) -> int:
+    """Give the number of calls in a row for a shape."""
+    return 20 if shape[0] * shape[1] < 1 << 21 else 1
 
 
 def median_ratio(above: list[float], below: list[float]) -> float:
@@ -170,7 +179,7 @@ def matrix_vector(shape: tuple[int, int], rounds: int, threads: int) -> Iterator
         lambda: next(layers)(x),
         lambda: next(spans).sum(),
     ]
-    a, b, c, d, floor = paired(rounds * (3 if rows * cols < 1e7 else 1), *calls)
+    a, b, c, d, floor = paired(rounds, *calls, times_each=batch(shape))
     goal = f">= {GEMV_GOALS[shape]}x, floor <= 1.3"
     yield row("matrix-vector", shape, threads, ours=a, theirs=c, floor=floor, peer="bitsandbytes fp32", goal=goal)
     name = "bitsandbytes eval, bf16 kernel" if is_repacked(peer) else "bitsandbytes eval"
@@ -235,7 +244,7 @@ def sixteen_rows(shape: tuple[int, int], rounds: int, threads: int) -> Iterator[
     theirs = itertools.cycle([weight.clone() for _ in range(COLD_BYTES // weight.nbytes + 1)])
     for count in (4, 16):
         x = torch.randn(count, shape[1])
-        a, b = paired(rounds, lambda x=x: next(ours)(x), lambda x=x: linear(x, next(theirs)))
+        a, b = paired(rounds, lambda x=x: next(ours)(x), lambda x=x: linear(x, next(theirs)), times_each=batch(shape))
         goal = "<= 0.8" if count == 16 else ""
         name = f"{count} rows forward"
         yield row(name, shape, threads, ours=a, theirs=b, peer="fp32 linear", goal=goal, faster=False)

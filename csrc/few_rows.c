@@ -4,6 +4,7 @@
 #include "few_rows.h"
 
 #define ROWS 4
+#define MOST_VECTORS 6
 #define CHUNK 1024 /* columns that are dense at a time: ROWS * CHUNK floats fill half of a 32 KB cache */
 
 /* Adds the products of ROWS dense rows with VECTORS vectors to sums (ROWS, VECTORS, LANES). */
@@ -26,12 +27,20 @@
             for (int v = 0; v < VECTORS; v++) STORE(sums + (r * VECTORS + v) * LANES, total[r][v]);            \
     }
 
+/* Adds up the LANES partial sums of each of `count` results. */
+#define REDUCE(NAME, TARGET, LANES, SUM)                                             \
+    TARGET static void NAME(const float *sums, int64_t count, float *totals) {       \
+        for (int64_t i = 0; i < count; i++) totals[i] = SUM(sums + i * LANES);       \
+    }
+
+typedef void (*reduce_function)(const float *, int64_t, float *);
 typedef void (*multiply_function)(const float *, const float *, int64_t, int64_t, float *);
 
 /* What a level offers: kernels for 1 .. vectors vectors, each with `lanes` partial sums. */
 typedef struct {
     int lanes, vectors;
     const multiply_function *multiply;
+    reduce_function reduce;
 } kernel_set;
 
 #define LOAD_ONE(from) (*(from))
@@ -40,7 +49,8 @@ typedef struct {
 MULTIPLY(portable1, , 1, float, 1, LOAD_ONE, STORE_ONE, MULTIPLY_ADD_ONE)
 MULTIPLY(portable2, , 2, float, 1, LOAD_ONE, STORE_ONE, MULTIPLY_ADD_ONE)
 static const multiply_function portable_functions[] = {portable1, portable2};
-static const kernel_set portable_set = {1, 2, portable_functions};
+REDUCE(reduce_portable, , 1, LOAD_ONE)
+static const kernel_set portable_set = {1, 2, portable_functions, reduce_portable};
 
 #if HAVE_X86
 #define AVX2_KERNEL(NAME, VECTORS) \
@@ -49,7 +59,14 @@ AVX2_KERNEL(avx2_1, 1)
 AVX2_KERNEL(avx2_2, 2)
 AVX2_KERNEL(avx2_3, 3)
 static const multiply_function avx2_functions[] = {avx2_1, avx2_2, avx2_3};
-static const kernel_set avx2_set = {8, 3, avx2_functions};
+TARGET_AVX2 INLINE float sum_avx2(const float *lanes) {
+    __m128 sum = _mm_add_ps(_mm_loadu_ps(lanes), _mm_loadu_ps(lanes + 4));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+
+REDUCE(reduce_avx2, TARGET_AVX2, 8, sum_avx2)
+static const kernel_set avx2_set = {8, 3, avx2_functions, reduce_avx2};
 
 #define AVX512_KERNEL(NAME, VECTORS) \
     MULTIPLY(NAME, TARGET_AVX512, VECTORS, __m512, 16, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps)
@@ -60,7 +77,9 @@ AVX512_KERNEL(avx512_4, 4)
 AVX512_KERNEL(avx512_5, 5)
 AVX512_KERNEL(avx512_6, 6)
 static const multiply_function avx512_functions[] = {avx512_1, avx512_2, avx512_3, avx512_4, avx512_5, avx512_6};
-static const kernel_set avx512_set = {16, 6, avx512_functions};
+#define SUM_AVX512(lanes) _mm512_reduce_add_ps(_mm512_loadu_ps(lanes))
+REDUCE(reduce_avx512, TARGET_AVX512, 16, SUM_AVX512)
+static const kernel_set avx512_set = {16, 6, avx512_functions, reduce_avx512};
 #endif
 
 static const kernel_set *kernels_of(int level) {
@@ -74,13 +93,11 @@ static const kernel_set *kernels_of(int level) {
 static void finish(
     const few_rows *job, const float *sums, int64_t first, int64_t vectors, int64_t row, int64_t rows
 ) {
-    const int lanes = kernels_of(job->level)->lanes;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t v = 0; v < vectors; v++) {
-            float total = 0.0f;
-            for (int i = 0; i < lanes; i++) total += sums[(r * vectors + v) * lanes + i];
-            job->y[(first + v) * job->rows + row + r] = total + (job->bias ? job->bias[row + r] : 0.0f);
-        }
+    float totals[ROWS * MOST_VECTORS];
+    kernels_of(job->level)->reduce(sums, rows * vectors, totals);
+    for (int64_t v = 0; v < vectors; v++)
+        for (int64_t r = 0; r < rows; r++)
+            job->y[(first + v) * job->rows + row + r] = totals[r * vectors + v] + (job->bias ? job->bias[row + r] : 0.0f);
 }
 
 static void multiply_rows(const few_rows *job, int64_t row, int64_t rows, float *sums) {

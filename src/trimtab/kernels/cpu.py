@@ -243,8 +243,8 @@ def _rows_of(x: Tensor, cols: int) -> int:
 
 def _operands(x: Tensor, rows: int, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Give input, room for the result and bias, all contiguous float32."""
-    y = torch.empty((*x.shape[:-1], rows), dtype=torch.float32)
-    return _plain(x), y, None if bias is None else _plain(bias)
+    x32 = _plain(x)
+    return x32, x32.new_empty((*x.shape[:-1], rows)), None if bias is None else _plain(bias)
 
 
 def _plain(x: Tensor) -> Tensor:
