@@ -15,7 +15,7 @@ setup(
             "trimtab.kernels._cpu",
             sources=sorted(glob("csrc/*.c")),
             depends=sorted(glob("csrc/*.h")),
-            extra_compile_args=["-O3", "-std=c11", "-fopenmp", "-ffp-contract=off", "-fno-trapping-math", "-fvisibility=hidden", "-Wall"],
+            extra_compile_args=["-O3", "-g0", "-std=c11", "-fopenmp", "-ffp-contract=off", "-fno-trapping-math", "-fvisibility=hidden", "-Wall"],
             extra_link_args=["-fopenmp"],
             optional=True,
         )
