@@ -27,7 +27,15 @@ UNSUPPORTED: Final = (
     "layers_to_transform",
     "rank_pattern",
     "alpha_pattern",
+    "layer_replication",
+    "lora_bias",
+    "target_parameters",
+    "trainable_token_indices",
+    "alora_invocation_tokens",
+    "use_qalora",
 )
+# Ways to begin that leave the base as it is; others (pissa, olora, loftq) change it, and need it changed again.
+HARMLESS_STARTS: Final = (None, True, False, "gaussian", "orthogonal", "eva")
 TASKS: Final = {False: "CAUSAL_LM", True: "SEQ_2_SEQ_LM"}
 
 
@@ -153,6 +161,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     for key in UNSUPPORTED:
         if config.get(key):
             raise FormatError(path, f"uses {key}, which is not supported", remedy="Merge it with PEFT first.")
+    if (start := config.get("init_lora_weights")) not in HARMLESS_STARTS:
+        raise FormatError(path, f"began as {start!r}, which changes the base", remedy="Merge it with PEFT first.")
     if config.get("bias", "none") != "none":
         raise FormatError(path, "trains biases, which is not supported", remedy="Merge it with PEFT first.")
     return config
