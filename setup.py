@@ -5,7 +5,7 @@ Python's headers nor torch's, and one file serves every Python version. Where no
 without it and the kernels run on their PyTorch reference.
 """
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -13,9 +13,18 @@ setup(
     ext_modules=[
         Extension(
             "trimtab.kernels._cpu",
-            sources=sorted(glob("csrc/*.c")),
-            depends=sorted(glob("csrc/*.h")),
-            extra_compile_args=["-O3", "-g0", "-std=c11", "-fopenmp", "-ffp-contract=off", "-fno-trapping-math", "-fvisibility=hidden", "-Wall"],
+            sources=sorted(map(str, Path("csrc").glob("*.c"))),
+            depends=sorted(map(str, Path("csrc").glob("*.h"))),
+            extra_compile_args=[
+                "-O3",
+                "-g0",
+                "-std=c11",
+                "-fopenmp",
+                "-ffp-contract=off",
+                "-fno-trapping-math",
+                "-fvisibility=hidden",
+                "-Wall",
+            ],
             extra_link_args=["-fopenmp"],
             optional=True,
         )
