@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from trimtab.core import device as devices
@@ -23,12 +25,13 @@ from trimtab.store.adapter import save_adapter
 from trimtab.store.checkpoint import newest_valid
 from trimtab.store.durable import write_bytes
 from trimtab.store.lock import RunLock
-from trimtab.store.safetensors import checkpoint_files
 from trimtab.train.data import Batch, Batches
 from trimtab.train.evaluate import held_out_loss
 from trimtab.train.metrics import Metrics
 from trimtab.train.prepare import TrainingData, build_model, read_data
-from trimtab.train.request import TrainRequest, file_sha256, identity, refuse_other_run
+from trimtab.train.request import TrainRequest, identity, refuse_other_run
+from trimtab.train.resume import changes_around, find_checkpoint
+from trimtab.train.space import require_space
 from trimtab.train.state import RunState, refuse_non_finite_weights, restore_state, save_state
 from trimtab.train.step import accumulate_gradients, finish_step
 
@@ -47,6 +50,7 @@ def train(request: TrainRequest) -> Job:
     Raises:
         LockedError: another process works in the run folder.
         UsageError: the folder holds another run.
+        ResourceError: the disk has no room for the checkpoints.
         DataError: rows cannot be used; every one is named.
         NonFiniteError: a loss, gradient or weight is no number; the last good checkpoint stands.
         CheckpointError: a checkpoint cannot be written or taken up.
@@ -55,14 +59,14 @@ def train(request: TrainRequest) -> Job:
     request.out.mkdir(parents=True, exist_ok=True)
     interrupts = Interrupts()
     with RunLock(request.out), interrupts.catching():
-        write_bytes(request.out / "config.toml", request.settings.to_toml().encode())
         tokenizer = read_tokenizer(request.model)
         data = read_data(request, tokenizer)
         yield from (Note(note) for note in data.notes)
-        run = _Run.prepare(request, data)
+        run = _Run.prepare(request, data, interrupts)
         yield from run.take_up()
+        write_bytes(request.out / "config.toml", request.settings.to_toml().encode())
         try:
-            for event in run.work(interrupts):
+            for event in chain(run.work(), run.finish()):
                 with interrupts.deferred():  # a signal that finds the consumer at work is raised here, not there
                     yield event
         except (Interrupted, GeneratorExit):
@@ -72,30 +76,37 @@ def train(request: TrainRequest) -> Job:
         except NonFiniteError as error:
             raise NonFiniteError(f"{error} {run.last_good()}") from error
         finally:
-            run.metrics.close()
-        yield from run.finish()
+            run.close()
 
 
 @dataclass
 class _Run:
-    """A run in progress; its parts in one place."""
+    """A run in progress; its parts in one place.
+
+    ``saved`` is the checkpoint that holds the present state, empty where none does.
+    """
 
     request: TrainRequest
     data: TrainingData
+    interrupts: Interrupts
     model: LanguageModel
     optimizer: PagedAdamW
     batches: Batches
     identity: dict[str, str]
     metrics: Metrics
     state: RunState
+    saved: str = ""
 
     @classmethod
-    def prepare(cls, request: TrainRequest, data: TrainingData) -> _Run:
+    def prepare(cls, request: TrainRequest, data: TrainingData, interrupts: Interrupts) -> _Run:
         """Load everything; the adapter is drawn from the run's own seed."""
         settings = request.settings
         device = devices.pick(request.device)
         seed_everything(settings.seed)
         model = build_model(request, device)
+        require_space(model, settings, request.out / CHECKPOINTS)
+        batches = data.batches(request)
+        batches.keep_apart(model.net)
         optimizer = PagedAdamW(
             trainable(model.net).items(),
             lr=settings.lr,
@@ -105,12 +116,11 @@ class _Run:
             budget_bytes=settings.optimizer_budget or None,
             page_folder=request.out,
         )
-        files = sorted({*checkpoint_files(request.model).values(), request.model / "config.json"})
-        own = identity(settings, data_sha256=data.sha256, model_sha256=file_sha256(files), device=str(device.type))
+        own = identity(request, data_sha256=data.sha256, device=device.type)
         metrics = Metrics(request.out, tensorboard=request.tensorboard)
-        batches = data.batches(request)
-        batches.keep_apart(model.net)
-        return cls(request, data, model, optimizer, batches, own, metrics, RunState())
+        gc.collect(1)
+        gc.freeze()  # the network lives as long as the run; the collector need not walk it every step
+        return cls(request, data, interrupts, model, optimizer, batches, own, metrics, RunState())
 
     @property
     def total_steps(self) -> int:
@@ -122,40 +132,38 @@ class _Run:
 
     def take_up(self) -> Iterator[Event]:
         """Continue from the newest valid checkpoint, or begin."""
-        loaded, skipped = newest_valid(self.request.out / CHECKPOINTS)
-        for bad in skipped:
-            yield Note(f"{bad.path} cannot be trusted and is passed over: {bad.reason}.", "warning")
+        loaded, warnings = find_checkpoint(self.request.out / CHECKPOINTS)
+        yield from warnings
         if loaded is None:
             self.state.random = take_state()
             self.state.cursor = self.batches.state()
             self.metrics.rewind(-1)
             return
-        refuse_other_run(self.identity, loaded.document("state")["identity"], self.request.out)
+        document = loaded.document("state")
+        refuse_other_run(self.identity, document["identity"], self.request.out)
+        yield from changes_around(document["versions"])
         self.state = restore_state(loaded, self.model, self.optimizer)
         self.batches.load_state(self.state.cursor)
         self.metrics.rewind(self.state.step)
+        self.saved = str(loaded.path)
         yield Note(f"continuing after step {self.state.step} of {self.total_steps} ({loaded.path}).")
 
-    def work(self, interrupts: Interrupts) -> Iterator[Event]:
+    def work(self) -> Iterator[Event]:
         """Evaluate, then step until a limit is met, saving and evaluating on the way."""
         settings, state = self.request.settings, self.state
-        if state.finished and state.step < self.total_steps and not self._out_of_time():
-            state.finished = ""
-        if state.eval_before is None and self.data.held_out and not state.finished:
-            yield from self._evaluate()
-            state.eval_before = state.eval_loss
-        while not state.finished:
-            yield from self._step(interrupts)
-            state.finished = self._reason_to_stop()
-            if settings.eval_every and state.step % settings.eval_every == 0 and not state.finished:
+        while True:
+            if self._evaluation_is_due():
                 yield from self._evaluate()
-                state.finished = self._reason_to_stop()
-            if state.step % settings.save_every == 0 and not state.finished:
-                with interrupts.deferred():
+            state.finished = self._reason_to_stop()
+            if state.finished:
+                return
+            if state.step and not self.saved and (state.step % settings.save_every == 0 or self._is_best()):
+                with self.interrupts.deferred():
                     path = self.put_down()
                 yield Saved("checkpoint", path)
+            yield self._step()
 
-    def _step(self, interrupts: Interrupts) -> Iterator[Event]:
+    def _step(self) -> Progress:
         settings, state = self.request.settings, self.state
         began = time.perf_counter()
         group: list[Batch] = [next(self.batches) for _ in range(settings.accumulate)]
@@ -164,25 +172,34 @@ class _Run:
         )
         self.model.net.train()
         loss, targets = accumulate_gradients(self.model, group)
-        with interrupts.deferred():
+        with self.interrupts.deferred():
             norm = finish_step(self.model, self.optimizer, lr=lr, clip_norm=settings.clip_norm)
             refuse_non_finite_weights({n: p.detach() for n, p in trainable(self.model.net).items()})
             tokens, seconds = sum(batch.tokens for batch in group), time.perf_counter() - began
+            self.saved = ""
             state.step, state.loss = state.step + 1, loss
             state.tokens, state.elapsed_s = state.tokens + tokens, state.elapsed_s + seconds
             state.cursor, state.random = self.batches.state(), take_state()
-        values = {
-            "loss": loss,
-            "lr": lr,
-            "grad_norm": norm,
-            "tokens": tokens,
-            "targets": targets,
-            "tokens_per_s": tokens / seconds,
-            "memory_bytes": peak_bytes(self.model.device),
-            "elapsed_s": state.elapsed_s,
-        }
-        self.metrics.add(state.step, values)
-        yield Progress("training", state.step, self.total_steps, "steps", values)
+            values = {
+                "loss": loss,
+                "lr": lr,
+                "grad_norm": norm,
+                "tokens": tokens,
+                "targets": targets,
+                "tokens_per_s": tokens / seconds,
+                "memory_bytes": peak_bytes(self.model.device),
+                "elapsed_s": state.elapsed_s,
+            }
+            self.metrics.add(state.step, values)
+        return Progress("training", state.step, self.total_steps, "steps", values)
+
+    def _evaluation_is_planned(self) -> bool:
+        """Tell whether the settings ask for an evaluation at this step, whatever ends the run."""
+        step, every = self.state.step, self.request.settings.eval_every
+        return step == 0 or (every > 0 and step % every == 0)
+
+    def _evaluation_is_due(self) -> bool:
+        return bool(self.data.held_out) and self._evaluation_is_planned() and self.state.evaluated != self.state.step
 
     def _evaluate(self) -> Iterator[Event]:
         """Measure held-out loss without moving any generator, and keep the best adapter."""
@@ -191,15 +208,27 @@ class _Run:
         examples = self.data.held_out[: settings.eval_limit]
         loss = held_out_loss(self.model, examples, batch_size=settings.batch_size, pad_id=self.data.pad_id)
         put_state(before)
-        state.eval_loss = loss
-        self.metrics.add(state.step, {"eval_loss": loss})
+        with self.interrupts.deferred():
+            self.saved = ""
+            state.eval_loss, state.evaluated = loss, state.step
+            if state.step == 0:
+                state.eval_before = loss
+            self.metrics.add(state.step, {"eval_loss": loss})
+            self._judge(loss)
         yield Progress("evaluating", len(examples), len(examples), "examples", {"eval_loss": loss, "step": state.step})
-        if loss < state.best_loss:
-            state.best_loss, state.best_step, state.failures = loss, state.step, 0
-            if state.step and settings.eval_every and settings.method != "full":
-                save_adapter(self.model.net, self.request.out / BEST, base=str(self.request.model))
-        else:
-            state.failures += 1
+
+    def _judge(self, loss: float) -> None:
+        """Remember the best; only evaluations that the settings plan count against the run's patience."""
+        state, settings = self.state, self.request.settings
+        if loss >= state.best_loss:
+            state.failures += self._evaluation_is_planned()
+            return
+        state.best_loss, state.best_step, state.failures = loss, state.step, 0
+        if state.step and settings.eval_every and settings.method != "full":
+            save_adapter(self.model.net, self.request.out / BEST, base=str(self.request.model))
+
+    def _is_best(self) -> bool:
+        return self.request.settings.eval_every > 0 and self.state.best_step == self.state.step
 
     def _reason_to_stop(self) -> str:
         settings, state = self.request.settings, self.state
@@ -217,10 +246,13 @@ class _Run:
         return bool(limit) and state.elapsed_s * (1 + 1 / max(state.step, 1)) > limit
 
     def put_down(self) -> str:
-        """Save the last finished step."""
-        folder, keep = self.request.out / CHECKPOINTS, self.request.settings.keep
-        path = save_state(folder, self.state, self.model, self.optimizer, identity=self.identity, keep=keep)
-        return str(path)
+        """Save the last finished step, unless it is saved already or there is none."""
+        if not self.saved and self.state.random is not None:
+            self.metrics.sync()
+            folder, keep = self.request.out / CHECKPOINTS, self.request.settings.keep
+            path = save_state(folder, self.state, self.model, self.optimizer, identity=self.identity, keep=keep)
+            self.saved = str(path)
+        return self.saved
 
     def last_good(self) -> str:
         """Say where the run can be taken up after a failure."""
@@ -229,12 +261,20 @@ class _Run:
 
     def finish(self) -> Iterator[Event]:
         """Measure once more, write the adapter and the last checkpoint, and give the result."""
-        if self.data.held_out:
+        if self.data.held_out and self.state.evaluated != self.state.step:
             yield from self._evaluate()
-        yield Saved("checkpoint", self.put_down())
+        with self.interrupts.deferred():
+            path = self.put_down()
+        yield Saved("checkpoint", path)
         adapter = self._write_weights()
         yield Saved("weights", adapter)
         yield Result(self._result(adapter))
+
+    def close(self) -> None:
+        """Give back what outlives no run."""
+        self.metrics.close()
+        self.optimizer.close()
+        gc.unfreeze()
 
     def _write_weights(self) -> str:
         if self.request.settings.method == "full":
@@ -251,6 +291,7 @@ class _Run:
             "loss": state.loss,
             "eval_loss_before": state.eval_before,
             "eval_loss_after": state.eval_loss,
+            "best_step": state.best_step if self.data.held_out else None,
             "tokens": state.tokens,
             "tokens_per_s": state.tokens / max(state.elapsed_s, 1e-9),
             "seconds": state.elapsed_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,17 @@ class Metrics:
     def add(self, step: int, values: dict[str, Any]) -> None:
         """Append one line."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+            file.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
         if self._board is not None:
             for key, value in values.items():
                 if isinstance(value, int | float):
                     self._board.add_scalar(key, value, step)
+
+    def sync(self) -> None:
+        """Wait until what was measured is on the medium, so that no checkpoint is ahead of it."""
+        if self.path.exists():
+            with self.path.open("ab") as file:
+                os.fsync(file.fileno())
 
     def rewind(self, step: int) -> None:
         """Drop what was measured after ``step``: a continued run measures it again."""
@@ -43,7 +50,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the measurements of a run; a last line cut off by a crash is left out."""
     rows = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
             except ValueError:

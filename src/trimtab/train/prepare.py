@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from trimtab.nn.freeze import freeze
 from trimtab.nn.fuse import fuse
 from trimtab.nn.lora import LoraSettings, add_lora
 from trimtab.train.data import Batches, Example, encode, encode_seq2seq, read_rows, split
+from trimtab.train.finite import refuse_non_finite_base
 from trimtab.train.request import TrainRequest
 from trimtab.train.settings import TrainSettings
 
@@ -91,12 +91,14 @@ def build_model(request: TrainRequest, device: torch.device) -> LanguageModel:
 
     Raises:
         RangeError: full tuning was asked for on a quantized folder.
+        NonFiniteError: a weight of the base is NaN or infinite.
     """
     settings = request.settings
     quantized = "quantization_config" in read_model_config(request.model)
     if quantized and settings.method == "full":
         raise RangeError("method = full needs a base that is not quantized. Use method = qlora on this folder.")
     net = load_network(request.model, quantization=None if quantized else quantization_of(settings)).to(device)
+    refuse_non_finite_base(net)
     freeze(net)
     if settings.method == "full":
         net.requires_grad_(True)
@@ -104,8 +106,14 @@ def build_model(request: TrainRequest, device: torch.device) -> LanguageModel:
         add_lora(net, lora_of(settings))
     fuse(net)
     if settings.gradient_checkpointing:
-        net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
-    model = LanguageModel(net)
-    gc.collect()
-    gc.freeze()  # the network lives as long as the run; the collector need not walk it every step
-    return model
+        recompute_activations(net)
+    return LanguageModel(net)
+
+
+def recompute_activations(net: Any) -> None:
+    """Let every layer compute its activations again in the backward pass (transformers renamed the method)."""
+    options = {"use_reentrant": False}
+    if hasattr(net, "activation_checkpointing_enable"):
+        net.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    else:
+        net.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)

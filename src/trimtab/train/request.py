@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from trimtab.core.errors import UsageError
+from trimtab.models.config import CONFIG_NAME
+from trimtab.models.save import TOKENIZER_FILES
+from trimtab.store.safetensors import checkpoint_files
 from trimtab.train.data import DataSettings
 from trimtab.train.settings import TrainSettings
 
@@ -23,6 +26,7 @@ FREE_TO_CHANGE: Final = (
     "optimizer_budget",
 )
 FREE_UNDER_CONSTANT_SCHEDULE: Final = ("steps", "epochs")
+MAX_NAMED: Final = 3
 
 
 @dataclass(frozen=True)
@@ -60,25 +64,29 @@ class TrainRequest:
             packing=s.packing,
             group_by_length=s.group_by_length,
             on_bad_row=s.on_bad_row,
+            truncation=s.truncation,
             eval_fraction=s.eval_fraction,
             seed=s.seed,
         )
 
 
-def identity(settings: TrainSettings, *, data_sha256: str, model_sha256: str, device: str) -> dict[str, str]:
+def identity(request: TrainRequest, *, data_sha256: str, device: str) -> dict[str, str]:
     """Give what must be the same for a run to be continued.
 
     Settings that cannot change what was trained so far (time limits, how often to save) are left out.
     """
-    values: dict[str, Any] = asdict(settings)
+    values: dict[str, Any] = asdict(request.settings)
     for name in FREE_TO_CHANGE:
         values.pop(name)
-    if settings.schedule == "constant":
+    if request.settings.schedule == "constant":
         for name in FREE_UNDER_CONSTANT_SCHEDULE:
             values.pop(name)
+    weights = sorted({*checkpoint_files(request.model).values(), request.model / CONFIG_NAME})
+    words = [path for name in TOKENIZER_FILES if (path := request.model / name).is_file()]
     return {key: json.dumps(value) for key, value in values.items()} | {
         "data": data_sha256,
-        "model": model_sha256,
+        "model": file_sha256(weights),
+        "tokenizer": file_sha256(words),
         "device": device,
     }
 
@@ -91,12 +99,21 @@ def refuse_other_run(mine: Mapping[str, str], saved: Mapping[str, str], out: Pat
     """
     differing = [key for key in sorted(mine.keys() | saved.keys()) if mine.get(key) != saved.get(key)]
     if differing:
-        key = differing[0]
-        more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
-        raise UsageError(
-            f"{out} holds a run with another {key}: {saved.get(key)} there, {mine.get(key)} now{more}. "
-            "Put it back to continue that run, or choose another --out."
+        named = "; ".join(
+            f"{key} was {_short(saved.get(key))}, now {_short(mine.get(key))}" for key in differing[:MAX_NAMED]
         )
+        more = f"; and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""
+        raise UsageError(
+            f"{out} holds another run: {named}{more}. "
+            "Put it back to continue that run, or choose another folder with --out."
+        )
+
+
+def _short(value: str | None) -> str:
+    """Write a value as a person knows it; of a SHA-256 its beginning."""
+    if value is None:
+        return "absent"
+    return f"sha256 {value[:12]}" if len(value) == 64 else value
 
 
 def file_sha256(paths: list[Path]) -> str:

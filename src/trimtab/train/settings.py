@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,14 +11,15 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
 from trimtab.core.errors import MissingError, RangeError, UsageError, did_you_mean
+from trimtab.train.data.settings import LossOn, OnBadRow, Truncation
 
 Method = Literal["qlora", "lora", "int8", "full"]
 Schedule = Literal["constant", "linear", "cosine"]
-LossOn = Literal["targets", "all", "last"]
 QuantType = Literal["nf4", "fp4", "int4"]
-OnBadRow = Literal["stop", "skip"]
 
 MAX_CONFIG_BYTES: Final = 1 << 20
+MAX_SHOWN: Final = 60
+TARGET: Final = re.compile(r"\w[\w.]*")
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class TrainSettings:
         patience: evaluations without improvement after which the run stops; 0 to go on.
         time_limit_s: seconds after which the run stops; 0 for no limit.
         on_bad_row: "stop" or "skip" rows that cannot be used.
+        truncation: "cut" rows longer than the window at their end, or "stop" for a list of them.
         seed: of everything that is drawn at random.
     """
 
@@ -102,6 +105,7 @@ class TrainSettings:
     patience: int = 0
     time_limit_s: float = 0.0
     on_bad_row: OnBadRow = "stop"
+    truncation: Truncation = "cut"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -112,14 +116,38 @@ class TrainSettings:
         """
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise RangeError(f"{name} = {getattr(self, name)!r}: allowed is {', '.join(map(str, choices))}.")
+                given = shown(getattr(self, name))
+                raise RangeError(f"{name} = {given}: allowed is {', '.join(map(str, choices))}.")
         for name, (least, most) in _RANGES.items():
             if not least <= getattr(self, name) <= most:
-                raise RangeError(f"{name} = {getattr(self, name)!r}: allowed is {least} to {most}.")
-        if self.method == "full" and (self.targets or self.dropout):
-            raise RangeError("method = full trains every weight: targets and dropout belong to adapters. Remove them.")
-        if self.steps == 0 and self.epochs == 0:
-            raise RangeError("steps = 0 and epochs = 0: nothing would be trained. Set one of them.")
+                raise RangeError(f"{name} = {shown(getattr(self, name))}: allowed is {least} to {most}.")
+        for target in self.targets:
+            if not TARGET.fullmatch(target):
+                raise RangeError(f"targets: {shown(target)} names no layer. Allowed: endings of names, as in q_proj.")
+        for refused, message in self._combinations():
+            if refused:
+                raise RangeError(message)
+
+    def _combinations(self) -> tuple[tuple[bool, str], ...]:
+        """List what contradicts itself, and what to do about it."""
+        return (
+            (
+                self.method == "full" and bool(self.targets or self.dropout),
+                "method = full trains every weight: targets and dropout belong to adapters. Remove them.",
+            ),
+            (
+                self.steps == 0 and self.epochs == 0,
+                "steps = 0 and epochs = 0: nothing would be trained. Set one of them.",
+            ),
+            (
+                self.patience > 0 and self.eval_every == 0,
+                f"patience = {self.patience} counts evaluations, but eval_every = 0 plans none. Set eval_every too.",
+            ),
+            (
+                self.eval_every > 0 and self.eval_fraction == 0,
+                f"eval_every = {self.eval_every}, but eval_fraction = 0 holds nothing out. Set eval_fraction too.",
+            ),
+        )
 
     def to_toml(self) -> str:
         """Write the settings as a TOML document that ``read_settings`` takes."""
@@ -133,6 +161,7 @@ _CHOICES: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
         "loss_on": get_args(LossOn),
         "quant_type": get_args(QuantType),
         "on_bad_row": get_args(OnBadRow),
+        "truncation": get_args(Truncation),
         "block_size": (32, 64, 128, 256, 512, 1024, 2048, 4096),
         "optimizer_bits": (32, 8),
     }
@@ -174,6 +203,7 @@ GUANACO: Final[Mapping[str, Any]] = MappingProxyType(
         "batch_size": 1,
         "accumulate": 16,
         "max_length": 528,
+        "loss_on": "all",  # the whole conversation stands in the paper's target
         "source_max_length": 16,
         "target_max_length": 512,
         "lr": 2e-4,
@@ -227,14 +257,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: that is no file of settings.")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is no TOML file: {error}. Write lines like: lr = 2e-4") from error
+    except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8 and numbers of thousands of digits
+        raise UsageError(f"{path} is no TOML file: {shortened(str(error))}. Write lines like: lr = 2e-4") from error
 
 
 def _split(word: str) -> tuple[str, str]:
     key, equals, value = word.partition("=")
     if not equals or not key.strip():
-        raise UsageError(f"--set {word!r}: expected key=value, as in --set lr=2e-4.")
+        raise UsageError(f"--set {shown(word)}: expected key=value, as in --set lr=2e-4.")
     return key.strip(), value.strip()
 
 
@@ -244,7 +274,7 @@ def _checked(values: dict[str, Any], source: str) -> dict[str, Any]:
     checked = {}
     for key, value in values.items():
         if key not in defaults:
-            raise UsageError(f"{source}: unknown setting {key!r}. {did_you_mean(key, defaults)}")
+            raise UsageError(f"{source}: unknown setting {shown(key)}. {did_you_mean(key, defaults)}")
         checked[key] = _read_as(defaults[key], value, f"{source}: {key}")
     return checked
 
@@ -254,7 +284,7 @@ def _read_as(default: Any, value: Any, where: str) -> Any:
     if isinstance(default, tuple):
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
-            raise UsageError(f"{where} = {value!r}: expected names, as in q_proj,v_proj.")
+            raise UsageError(f"{where} = {shown(value)}: expected names, as in q_proj,v_proj.")
         return tuple(item.strip() for item in items if item.strip())
     if isinstance(value, str) and not isinstance(default, str):
         value = _parse_word(default, value, where)
@@ -262,20 +292,34 @@ def _read_as(default: Any, value: Any, where: str) -> Any:
         value = float(value)
     if type(value) is not type(default):
         wanted = type(default).__name__
-        raise UsageError(f"{where} = {value!r}: expected {wanted}, found {type(value).__name__}.")
+        raise UsageError(f"{where} = {shown(value)}: expected {wanted}, found {type(value).__name__}.")
     return value
 
 
 def _parse_word(default: Any, word: str, where: str) -> Any:
     if isinstance(default, bool):
         if word.lower() not in ("true", "false"):
-            raise UsageError(f"{where} = {word!r}: expected true or false.")
+            raise UsageError(f"{where} = {shown(word)}: expected true or false.")
         return word.lower() == "true"
     try:
         return type(default)(word)
     except ValueError:
         kind = "a whole number" if isinstance(default, int) else "a number"
-        raise UsageError(f"{where} = {word!r}: expected {kind}.") from None
+        raise UsageError(f"{where} = {shown(word)}: expected {kind}.") from None
+
+
+def shown(value: Any) -> str:
+    """Write a value that somebody gave, short enough for one line of an error message."""
+    try:
+        return shortened(repr(value))
+    except ValueError:  # Python refuses to write whole numbers of thousands of digits
+        return "a huge number"
+
+
+def shortened(text: str) -> str:
+    """Cut a text that would fill the screen."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= MAX_SHOWN else f"{flat[:MAX_SHOWN]}..."
 
 
 def _toml(value: Any) -> str:

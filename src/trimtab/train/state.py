@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import trimtab
 from trimtab.core.errors import CheckpointError, NonFiniteError
 from trimtab.core.seeds import RandomState, put_state
 from trimtab.models.language_model import LanguageModel
 from trimtab.nn.freeze import trainable
 from trimtab.optim import PagedAdamW
 from trimtab.store.checkpoint import Loaded, save
+from trimtab.train.resume import surroundings
 
 
 @dataclass
@@ -35,7 +34,8 @@ class RunState:
         eval_loss: last held-out loss.
         best_loss: lowest held-out loss.
         best_step: the step that reached it.
-        failures: evaluations since then.
+        failures: planned evaluations since then.
+        evaluated: the step of the last evaluation; -1 before the first.
         finished: why the run ended; empty while it goes on.
     """
 
@@ -50,19 +50,8 @@ class RunState:
     best_loss: float = math.inf
     best_step: int = 0
     failures: int = 0
+    evaluated: int = -1
     finished: str = ""
-
-
-def versions() -> dict[str, str]:
-    """Name the software a run depends on."""
-    import transformers
-
-    return {
-        "trimtab": trimtab.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def save_state(
@@ -71,17 +60,19 @@ def save_state(
     """Write a checkpoint: weights that learn, optimizer, generators, cursor and identity.
 
     Raises:
-        NonFiniteError: a weight is NaN or infinite; nothing is written.
+        NonFiniteError: a weight or a part of the optimizer's state is NaN or infinite; nothing is written.
         CheckpointError: the disk refused.
     """
     assert state.random is not None
     weights = {name: parameter.detach() for name, parameter in trainable(model.net).items()}
     refuse_non_finite_weights(weights)
+    moments = optimizer.tensors()
+    refuse_non_finite_state(moments)
     document = {key: value for key, value in asdict(state).items() if key != "random"}
     document["best_loss"] = None if math.isinf(state.best_loss) else state.best_loss
-    document |= {"identity": identity, "versions": versions(), "numbers": state.random.numbers}
-    tensors = {"weights": weights, "optimizer": optimizer.tensors(), "random": state.random.tensors}
-    return save(folder, state.step, tensors, {"state": document}, keep=keep)
+    document |= {"identity": identity, "versions": surroundings(), "numbers": state.random.numbers}
+    tensors = {"weights": weights, "optimizer": moments, "random": state.random.tensors}
+    return save(folder, state.step, tensors, {"state": document}, keep=keep, protect=(state.best_step,))
 
 
 def restore_state(loaded: Loaded, model: LanguageModel, optimizer: PagedAdamW) -> RunState:
@@ -91,19 +82,31 @@ def restore_state(loaded: Loaded, model: LanguageModel, optimizer: PagedAdamW) -
         CheckpointError: a part is missing or does not fit this network.
     """
     document = loaded.document("state")
+    random = RandomState(loaded.tensors("random"), document.pop("numbers"))
+    for key in ("identity", "versions"):
+        document.pop(key)
+    expected = {field.name for field in fields(RunState)} - {"random"}
+    if document.keys() != expected:
+        differing = ", ".join(sorted(document.keys() ^ expected))
+        raise CheckpointError(
+            f"{loaded.path} was written by another version of trimtab (differing: {differing}). "
+            "Continue with that version, or choose another --out."
+        )
+    _restore_weights(loaded, model)
+    optimizer.load_tensors(loaded.tensors("optimizer"))
+    put_state(random)
+    best = document.pop("best_loss")
+    return RunState(**document, random=random, best_loss=math.inf if best is None else best)
+
+
+def _restore_weights(loaded: Loaded, model: LanguageModel) -> None:
     weights, learning = loaded.tensors("weights"), trainable(model.net)
-    if weights.keys() != learning.keys():
+    found, expected = ({name: tuple(t.shape) for name, t in tensors.items()} for tensors in (weights, learning))
+    if found != expected:
         raise CheckpointError(f"{loaded.path}: its weights are not those of this network. Choose another --out.")
     with torch.no_grad():
         for name, parameter in learning.items():
             parameter.copy_(weights[name])
-    optimizer.load_tensors(loaded.tensors("optimizer"))
-    random = RandomState(loaded.tensors("random"), document.pop("numbers"))
-    put_state(random)
-    for key in ("identity", "versions"):
-        document.pop(key)
-    best = document.pop("best_loss")
-    return RunState(**document, random=random, best_loss=math.inf if best is None else best)
 
 
 def refuse_non_finite_weights(weights: dict[str, Tensor]) -> None:
@@ -117,3 +120,14 @@ def refuse_non_finite_weights(weights: dict[str, Tensor]) -> None:
             raise NonFiniteError(
                 f"weight {name} is no longer finite. Lower lr, or set clip_norm; see the last checkpoint."
             )
+
+
+def refuse_non_finite_state(moments: dict[str, Tensor]) -> None:
+    """Insist that every average and scale of the optimizer is a number.
+
+    Raises:
+        NonFiniteError: one is not; the message names it.
+    """
+    for name, part in moments.items():
+        if part.is_floating_point() and not bool(torch.isfinite(part).all()):
+            raise NonFiniteError(f"the optimizer's {name} is not finite. Set clip_norm, or lower lr.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,23 +12,7 @@ from trimtab.models.language_model import LanguageModel
 from trimtab.nn.freeze import trainable
 from trimtab.optim import PagedAdamW, clip_grad_norm
 from trimtab.train.data import Batch
-
-
-@dataclass(frozen=True)
-class StepOutcome:
-    """What one step showed.
-
-    Attributes:
-        loss: mean over all target tokens of the step, natural logarithm.
-        grad_norm: before clipping.
-        tokens: tokens read, padding left out.
-        targets: tokens learned from.
-    """
-
-    loss: float
-    grad_norm: float
-    tokens: int
-    targets: int
+from trimtab.train.finite import first_non_finite
 
 
 def accumulate_gradients(model: LanguageModel, batches: Sequence[Batch]) -> tuple[float, int]:
@@ -48,7 +31,8 @@ def accumulate_gradients(model: LanguageModel, batches: Sequence[Batch]) -> tupl
         loss, _ = model.loss_sum(moved.inputs(), moved.labels)
         value = float(loss.item())
         if not _finite(value):
-            raise NonFiniteError(f"the loss became {value} on the rows {', '.join(batch.places)}.")
+            rows = ", ".join(batch.places)
+            raise NonFiniteError(f"the loss became {value} on the rows {rows}.{_cause(model)}")
         (loss / max(targets, 1)).backward()  # type: ignore[no-untyped-call]
         total += value
     return total / max(targets, 1), targets
@@ -74,6 +58,11 @@ def finish_step(model: LanguageModel, optimizer: PagedAdamW, *, lr: float, clip_
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm
+
+
+def _cause(model: LanguageModel) -> str:
+    name = first_non_finite(model.net)
+    return f" The weight {name} is not finite." if name else " Every weight is finite: lower lr or look at these rows."
 
 
 def _first_non_finite(learning: dict[str, torch.nn.Parameter]) -> str:
