@@ -10,11 +10,37 @@ from trimtab.core.errors import FormatError, MissingError
 
 CONFIG_NAME: Final = "config.json"
 MAX_CONFIG_BYTES: Final = 4 << 20
-MAX_LAYERS: Final = 10_000
+MAX_LAYERS: Final = 1_000
 MAX_SIZE: Final = 2**27
-SIZES: Final = ("hidden_size", "intermediate_size", "vocab_size", "d_model", "d_ff", "num_attention_heads", "num_heads")
-LAYERS: Final = ("num_hidden_layers", "num_layers", "n_layer", "num_decoder_layers")
-CODE_KEYS: Final = ("auto_map", "custom_pipelines")
+MAX_NUMBER: Final = 2**53
+SIZES: Final = frozenset(
+    (
+        "d_ff",
+        "d_kv",
+        "d_model",
+        "ffn_dim",
+        "head_dim",
+        "hidden_size",
+        "intermediate_size",
+        "max_position_embeddings",
+        "moe_intermediate_size",
+        "n_embd",
+        "n_head",
+        "n_inner",
+        "n_positions",
+        "num_attention_heads",
+        "num_experts",
+        "num_heads",
+        "num_key_value_heads",
+        "num_local_experts",
+        "vocab_size",
+    )
+)
+LAYERS: Final = frozenset(
+    ("decoder_layers", "encoder_layers", "n_layer", "num_decoder_layers", "num_hidden_layers", "num_layers")
+)
+# Keys by which a config would have code fetched or run.
+CODE_KEYS: Final = frozenset(("auto_map", "custom_pipelines", "attn_implementation", "experts_implementation"))
 
 
 def read_model_config(folder: Path) -> dict[str, Any]:
@@ -33,13 +59,29 @@ def read_model_config(folder: Path) -> dict[str, Any]:
         raise FormatError(path, f"is larger than {MAX_CONFIG_BYTES} bytes")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise FormatError(path, f"is no JSON ({error})") from error
     if not isinstance(document, dict) or not isinstance(document.get("model_type"), str):
         raise FormatError(path, "has no model_type")
-    for keys, most in ((SIZES, MAX_SIZE), (LAYERS, MAX_LAYERS)):
-        for key in keys:
-            value = document.get(key)
-            if value is not None and (type(value) is not int or not 0 < value <= most):
-                raise FormatError(path, f"has {key} = {value!r}, expected a whole number from 1 to {most}")
-    return {key: value for key, value in document.items() if key not in CODE_KEYS}
+    _check_numbers(path, document)
+    return _without_code(document)
+
+
+def _check_numbers(path: Path, document: dict[str, Any]) -> None:
+    for key, value in document.items():
+        most = MAX_SIZE if key in SIZES else MAX_LAYERS if key in LAYERS else None
+        if most is not None and value is not None and (type(value) is not int or not 0 < value <= most):
+            raise FormatError(path, f"has {key} = {value!r:.80}, expected a whole number from 1 to {most}")
+        if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+            raise FormatError(path, f"has {key} = {value!r:.80}, which is no sensible number")
+        if isinstance(value, dict):
+            _check_numbers(path, value)
+
+
+def _without_code(document: dict[str, Any]) -> dict[str, Any]:
+    """Drop keys that name code, and private ones, which would choose kernels to be fetched."""
+    return {
+        key: _without_code(value) if isinstance(value, dict) else value
+        for key, value in document.items()
+        if key not in CODE_KEYS and not key.startswith("_")
+    }

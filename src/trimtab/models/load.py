@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trimtab.core.errors import FormatError
-from trimtab.models.config import read_model_config
+from trimtab.models.config import CONFIG_NAME, LAYERS, read_model_config
 from trimtab.models.names import absent_names, stored_names
-from trimtab.models.skeleton import put, skeleton
+from trimtab.models.skeleton import auto_class, network_config, put, skeleton
 from trimtab.nn.experts import quantize_experts
 from trimtab.nn.linear import QuantizedLinear, linear_names, quantize_linears, replace
-from trimtab.quant import Kind, QuantizedWeight, quantize
+from trimtab.quant import Kind, QuantizedWeight, quantize, refuse_non_finite
+from trimtab.store.adapter import CONFIG_NAME as ADAPTER_CONFIG
 from trimtab.store.bitsandbytes import companions_of, from_tensors, is_companion
 from trimtab.store.safetensors import TensorFile, checkpoint_files
 
@@ -54,8 +54,9 @@ def load_network(
         FormatError: a file is damaged, or tensors do not fit the config.
         NonFiniteError: a weight to be quantized is NaN or infinite.
     """
-    net = skeleton(folder)
     files = checkpoint_files(folder)
+    _refuse_more_layers_than_tensors(folder, len(files))
+    net = skeleton(folder)
     names = stored_names(net, (name for name in files if not is_companion(name)))
     if absent_names(net, names):
         return _load_through_transformers(folder, quantization, dtype)
@@ -65,7 +66,7 @@ def load_network(
         tensors = _read(stored, files, opened)
         value = _value(stored, tensors, files[stored], dtype)
         if quantization is not None and name in linears and isinstance(value, Tensor):
-            value = _quantize(tensors[stored], quantization, name)
+            value = _quantize(tensors[stored], quantization, f"{files[stored]}: {name}")
         if isinstance(value, QuantizedWeight):
             _place(net, name, value, path=files[stored])
         else:
@@ -91,7 +92,10 @@ def _value(name: str, tensors: Mapping[str, Tensor], path: Path, dtype: torch.dt
     if len(tensors) > 1:
         return from_tensors(name, tensors, path=path, dtype=dtype)
     tensor = tensors[name]
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    if not tensor.is_floating_point():
+        return tensor
+    refuse_non_finite(tensor, f"{path}: {name}")
+    return tensor.to(dtype)
 
 
 def _quantize(tensor: Tensor, quantization: Quantization, name: str) -> QuantizedWeight:
@@ -131,20 +135,37 @@ def _all_tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _load_through_transformers(folder: Path, quantization: Quantization | None, dtype: torch.dtype) -> nn.Module:
     """Let transformers translate names (fused experts, older checkpoints), then quantize layer by layer."""
-    import transformers
-
-    document = read_model_config(folder)
-    if "quantization_config" in document:
+    if "quantization_config" in read_model_config(folder):
         raise FormatError(folder, "is quantized, but its tensors do not fit the network of its config")
-    seq2seq = bool(document.get("is_encoder_decoder"))
-    auto: Any = transformers.AutoModelForSeq2SeqLM if seq2seq else transformers.AutoModelForCausalLM
+    if (folder / ADAPTER_CONFIG).exists():
+        raise FormatError(folder, f"holds {ADAPTER_CONFIG} beside the weights", remedy="Give it with --adapter.")
+    for path in sorted(set(checkpoint_files(folder).values())):
+        TensorFile(path)
+    config = network_config(folder)
+    options = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
     try:
-        net: nn.Module = auto.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
-        raise FormatError(folder, f"cannot be loaded ({str(error).splitlines()[0]})") from error
+        net, report = auto_class(config).from_pretrained(folder, config=config, output_loading_info=True, **options)
+    except Exception as error:
+        problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FormatError(folder, f"cannot be loaded ({problem:.200})") from error
+    for key in ("missing_keys", "mismatched_keys"):
+        if report.get(key):
+            first = sorted(map(str, report[key]))[0]
+            raise FormatError(folder, f"has no fitting weight {first}", remedy="Fetch or convert the model again.")
+    for name, parameter in net.named_parameters():
+        refuse_non_finite(parameter, f"{folder}: {name}")
     net.requires_grad_(False)
     if quantization is not None:
         kind, block_size, double = quantization.kind, quantization.block_size, quantization.double
         quantize_linears(net, kind=kind, block_size=block_size, double=double)
         quantize_experts(net, kind=kind, block_size=block_size, double=double)
-    return net.eval()
+    done: nn.Module = net.eval()
+    return done
+
+
+def _refuse_more_layers_than_tensors(folder: Path, count: int) -> None:
+    """Stop before a config is followed that describes far more than the folder holds."""
+    config = read_model_config(folder)
+    for key in LAYERS & config.keys():
+        if (config[key] or 0) > count:
+            raise FormatError(folder / CONFIG_NAME, f"has {key} = {config[key]}, but the folder holds {count} tensors")

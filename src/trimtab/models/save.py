@@ -36,16 +36,18 @@ def save_model(net: nn.Module, source: Path, out: Path, *, dtype: torch.dtype = 
     Args:
         net: without adapters or quantized layers.
         source: folder whose config and tokenizer files are taken over.
-        out: replaced if it holds an older model.
+        out: replaced if it holds an older model; any other folder with something in it is refused.
         dtype: type of the written weights.
 
     Raises:
         NonFiniteError: a weight is NaN or infinite; nothing is written.
+        RangeError: ``out`` holds something that is no model.
     """
     from safetensors.torch import save_file
 
     tensors = dense_state(net, dtype)
-    shutil.rmtree(out, ignore_errors=True)
+    if (out / CONFIG_NAME).is_file():
+        shutil.rmtree(out)
     with whole_folder(out) as folder:
         save_file(tensors, folder / SINGLE_NAME, metadata={"format": "pt"})
         config = read_model_config(source)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from trimtab.core.errors import FormatError, MissingError
-from trimtab.models.config import read_model_config
+from trimtab.models.config import CONFIG_NAME, read_model_config
+
+LONG_WINDOW: Final = 32_768
+MAX_BUFFER_BYTES: Final = 1 << 30
 
 
 def skeleton(folder: Path) -> nn.Module:
@@ -21,22 +24,65 @@ def skeleton(folder: Path) -> nn.Module:
         MissingError: the folder has no config.json.
         FormatError: the config is damaged, or names no network that transformers knows.
     """
+    config = network_config(folder)
+    auto = auto_class(config)
+    try:
+        if _positions(config) > LONG_WINDOW:
+            with torch.device("meta"):
+                _refuse_large_buffers(folder, auto.from_config(config, dtype=torch.float32))
+        with parameters_on_meta():
+            net: nn.Module = auto.from_config(config, dtype=torch.float32)
+    except FormatError:
+        raise
+    except Exception as error:
+        problem = f"describes a network that cannot be built ({type(error).__name__}: {_first_line(error)})"
+        raise FormatError(folder / CONFIG_NAME, problem) from error
+    return net.eval()
+
+
+def network_config(folder: Path) -> Any:
+    """Give transformers' config object of a folder, without anything that would run code of the folder's.
+
+    Raises:
+        MissingError: the folder has no config.json.
+        FormatError: the config is damaged, or names no network that transformers knows.
+    """
     import transformers
 
     document = read_model_config(folder)
     document.pop("quantization_config", None)
-    kind = document.get("model_type")
+    kind = document.pop("model_type")
     try:
-        config = transformers.AutoConfig.for_model(kind, **{k: v for k, v in document.items() if k != "model_type"})
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(folder / "config.json", f"describes no network that transformers knows ({error})") from error
-    auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-    try:
-        with parameters_on_meta():
-            net: nn.Module = auto.from_config(config, dtype=torch.float32)
-    except (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, IndexError) as error:
-        raise FormatError(folder / "config.json", f"describes a network that cannot be built ({error})") from error
-    return net.eval()
+        return transformers.AutoConfig.for_model(kind, **document)
+    except Exception as error:
+        problem = f"describes no network that transformers knows ({type(error).__name__}: {_first_line(error)})"
+        raise FormatError(folder / CONFIG_NAME, problem) from error
+
+
+def auto_class(config: Any) -> Any:
+    """Choose transformers' door to a network: encoder-decoder or decoder alone."""
+    import transformers
+
+    return transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+
+
+def _positions(config: Any) -> int:
+    """Give the longest window that a config states; old networks keep a mask of its square."""
+    text = config.get_text_config()
+    windows = [getattr(text, key, None) for key in ("max_position_embeddings", "n_positions", "n_ctx")]
+    return max((window for window in windows if type(window) is int), default=0)
+
+
+def _refuse_large_buffers(folder: Path, net: nn.Module) -> None:
+    nbytes = sum(buffer.numel() * buffer.element_size() for buffer in net.buffers())
+    if nbytes > MAX_BUFFER_BYTES:
+        raise FormatError(
+            folder / CONFIG_NAME, f"asks for {nbytes} bytes of computed tables; {MAX_BUFFER_BYTES} is the most"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0][:200]
 
 
 @contextmanager

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_HEADER_BYTES: Final = 100_000_000
+MAX_OBJECTS: Final = 65_536
 METADATA_KEY: Final = "__metadata__"
 ALIGNMENT: Final = 8
 INDEX_NAME: Final = "model.safetensors.index.json"
@@ -64,16 +65,9 @@ class TensorFile:
         Raises:
             FormatError: it is damaged or hostile.
         """
-        from safetensors import SafetensorError, safe_open
-
         self.path = Path(path)
         header = read_header(self.path)
         self.metadata: dict[str, str] = header.pop(METADATA_KEY, {})
-        try:
-            with safe_open(str(self.path), framework="np"):  # checks types, holes, overlaps and sizes; reads no data
-                pass
-        except (SafetensorError, OSError) as error:
-            raise FormatError(self.path, f"is no whole safetensors file ({error})") from error
         self.shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
         self._entries = header
         with self.path.open("rb") as file:
@@ -109,16 +103,8 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises:
         FormatError: it is damaged or hostile.
     """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            prefix = file.read(8)
-            length = int.from_bytes(prefix, "little")
-            if len(prefix) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
-                raise FormatError(path, f"announces a header of {length} bytes in a file of {size}", offset=0)
-            raw = file.read(length)
-    except OSError as error:
-        raise FormatError(path, f"cannot be read ({error.strerror})") from error
+    raw = _header_bytes(path)
+    _check_layout(path)
     try:
         header = json.loads(raw, object_pairs_hook=_no_twins)
     except (ValueError, RecursionError) as error:
@@ -131,6 +117,36 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def _header_bytes(path: Path) -> bytes:
+    try:
+        if not path.is_file():  # a pipe or device would block or never end
+            raise FormatError(path, "is no regular file")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            length = int.from_bytes(prefix, "little")
+            if len(prefix) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
+                raise FormatError(path, f"announces a header of {length} bytes in a file of {size}", offset=0)
+            raw = file.read(length)
+    except OSError as error:
+        raise FormatError(path, f"cannot be read ({error.strerror})") from error
+    if (count := raw.count(b"{")) > MAX_OBJECTS:
+        raise FormatError(path, f"describes {count} tensors; {MAX_OBJECTS} is the most", offset=8)
+    return raw
+
+
+def _check_layout(path: Path) -> None:
+    """Let the library check types, holes, overlaps and sizes; it reads no data."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="np"):
+            pass
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise FormatError(path, f"is no whole safetensors file ({reason:.200})") from error
+
+
 def checkpoint_files(folder: Path) -> dict[str, Path]:
     """Find the file of every tensor of a model folder, sharded or not.
 
@@ -141,16 +157,20 @@ def checkpoint_files(folder: Path) -> dict[str, Path]:
     single, index = folder / SINGLE_NAME, folder / INDEX_NAME
     if single.exists():
         return {name: single for name in read_header(single) if name != METADATA_KEY}
-    if not index.exists():
+    if not index.is_file():
         raise MissingError(f"{folder}: no {SINGLE_NAME} and no {INDEX_NAME}. Is this a model folder?")
+    if index.stat().st_size > MAX_HEADER_BYTES:
+        raise FormatError(index, f"is larger than {MAX_HEADER_BYTES} bytes")
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=_no_twins)["weight_map"]
         entries = {str(name): str(file) for name, file in weight_map.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(index, "holds no readable weight_map") from error
+    if not entries:
+        raise FormatError(index, "holds an empty weight_map")
     for file in set(entries.values()):
         if Path(file).name != file or not (folder / file).is_file():
-            raise FormatError(index, f"names the file {file!r}, which is not in the folder")
+            raise FormatError(index, f"names the file {file!r:.200}, which is not in the folder")
     return {name: folder / file for name, file in entries.items()}
 
 
@@ -163,7 +183,7 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_entry(path: Path, name: str, entry: Any) -> None:
     if not name or name.startswith("/") or ".." in name.split("/") or "\x00" in name:
-        raise FormatError(path, f"has a tensor with the unsafe name {name!r}")
+        raise FormatError(path, f"has a tensor with the unsafe name {name!r:.200}")
     shape = entry.get("shape") if isinstance(entry, dict) else None
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise FormatError(path, f"tensor {name!r} has no usable shape")
