@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trimtab.core.errors import FormatError, MissingError, NonFiniteError
+from trimtab.nn.linear import linear_names
 from trimtab.nn.lora import DEFAULT_ADAPTER, LoraSettings, activate, add_lora, lora_layers
 from trimtab.store.durable import write_bytes
 from trimtab.store.safetensors import TensorFile
@@ -89,21 +90,30 @@ def load_adapter(net: nn.Module, folder: str | Path, *, adapter: str = DEFAULT_A
     file = TensorFile(_present(folder / WEIGHTS_NAME))
     pairs = _pairs(file, settings.rank)
     names = {name for name, _ in net.named_modules()}
-    absent = [name for name in pairs if name not in names]
-    if absent:
-        raise FormatError(file.path, f"adapts {absent[0]!r}, which this model has not: its base is another one")
+    for name in pairs:
+        if name not in names:
+            raise FormatError(file.path, f"adapts {name!r:.200}, which this model has not: its base is another one")
+    adaptable = {*linear_names(net), *lora_layers(net)}
+    for name in pairs:
+        if name not in adaptable:
+            raise FormatError(file.path, f"adapts {name!r:.200}, which is no linear layer below the output head")
     _check_shapes(net, file, pairs)
+    factors = {key: _factor(file, key) for name in pairs for key in (_key(name, "A"), _key(name, "B"))}
     add_lora(net, _with_targets(settings, pairs), adapter=adapter)
     layers = lora_layers(net)
     with torch.no_grad():
         for name in pairs:
-            for letter, factors in (("A", layers[name].lora_A), ("B", layers[name].lora_B)):
-                tensor = file.load(_key(name, letter))
-                if not torch.isfinite(tensor).all():
-                    raise FormatError(file.path, f"{_key(name, letter)} is not finite")
-                factors[adapter].copy_(tensor)
+            layers[name].lora_A[adapter].copy_(factors[_key(name, "A")])
+            layers[name].lora_B[adapter].copy_(factors[_key(name, "B")])
     activate(net, adapter)
     return net
+
+
+def _factor(file: TensorFile, key: str) -> Tensor:
+    tensor = file.load(key)
+    if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+        raise FormatError(file.path, f"{key} is not finite, or holds no fractions ({tensor.dtype})")
+    return tensor
 
 
 def adapter_tensors(net: nn.Module, adapter: str) -> dict[str, Tensor]:
@@ -149,20 +159,23 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise FormatError(path, f"is larger than {MAX_CONFIG_BYTES} bytes")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise FormatError(path, f"is no JSON ({error})") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise FormatError(path, "is no LoRA adapter (peft_type must be LORA)")
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= 65_536:
-        raise FormatError(path, f"has r = {rank!r}, expected a whole number from 1")
+        raise FormatError(path, f"has r = {rank!r:.80}, expected a whole number from 1")
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha) or alpha <= 0:
-        raise FormatError(path, f"has lora_alpha = {alpha!r}, expected a number above 0")
+        raise FormatError(path, f"has lora_alpha = {alpha!r:.80}, expected a number above 0")
+    dropout = config.get("lora_dropout") or 0.0
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0.0 <= dropout < 1.0:
+        raise FormatError(path, f"has lora_dropout = {dropout!r:.80}, expected 0 up to, not including, 1")
     for key in UNSUPPORTED:
         if config.get(key):
             raise FormatError(path, f"uses {key}, which is not supported", remedy="Merge it with PEFT first.")
     if (start := config.get("init_lora_weights")) not in HARMLESS_STARTS:
-        raise FormatError(path, f"began as {start!r}, which changes the base", remedy="Merge it with PEFT first.")
+        raise FormatError(path, f"began as {start!r:.80}, which changes the base", remedy="Merge it with PEFT first.")
     if config.get("bias", "none") != "none":
         raise FormatError(path, "trains biases, which is not supported", remedy="Merge it with PEFT first.")
     return config
@@ -184,7 +197,7 @@ def _pairs(file: TensorFile, rank: int) -> list[str]:
     for key, shape in file.shapes.items():
         stem, _, letter = key.removesuffix(".weight").rpartition(".lora_")
         if not key.startswith(PREFIX) or letter not in ("A", "B"):
-            raise FormatError(file.path, f"holds {key!r}, which is no factor of a plain LoRA")
+            raise FormatError(file.path, f"holds {key!r:.200}, which is no factor of a plain LoRA")
         if len(shape) != 2 or shape[0 if letter == "A" else 1] != rank:
             raise FormatError(file.path, f"{key} has shape {list(shape)}, which does not fit r = {rank}")
         names.setdefault(stem.removeprefix(PREFIX), set()).add(letter)

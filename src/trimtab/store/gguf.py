@@ -29,12 +29,14 @@ MAX_TENSORS: Final = 65_536
 MAX_KEYS: Final = 65_536
 MAX_STRING_BYTES: Final = 16 * 2**20
 MAX_ARRAY_ITEMS: Final = 2**26
+MAX_OBJECTS: Final = 2**20  # strings and nested arrays in all; each costs many times its bytes
 MAX_NESTING: Final = 4
 MAX_DIMENSIONS: Final = 4
 
 SCALARS: Final = MappingProxyType(
     {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 )
+BOOL_TYPE: Final = 7
 STRING_TYPE: Final = 8
 ARRAY_TYPE: Final = 9
 
@@ -57,7 +59,10 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufFile:
-    """What a GGUF file says: metadata by key and tensors by name."""
+    """What a GGUF file says: metadata by key and tensors by name.
+
+    Arrays of numbers are NumPy arrays, views of the mapped file; arrays of strings are lists.
+    """
 
     path: Path
     metadata: Mapping[str, Any]
@@ -72,6 +77,8 @@ def read_gguf(path: str | Path) -> GgufFile:
     """
     path = Path(path)
     try:
+        if not path.is_file():  # a pipe or device would block or never end
+            raise FormatError(path, "is no regular file")
         size = path.stat().st_size
         if size < 24:
             raise FormatError(path, f"{size} bytes is too short for a GGUF file (24 at least)")
@@ -87,6 +94,7 @@ class _Reader:
 
     def __init__(self, path: Path, view: mmap.mmap) -> None:
         self.path, self.view, self.position = path, view, 0
+        self.objects = 0
 
     def read(self) -> GgufFile:
         magic = self._take(4)
@@ -141,7 +149,8 @@ class _Reader:
         if begin + nbytes > len(self.view):
             problem = f"tensor {name!r} ends at byte {begin + nbytes}, the file at {len(self.view)}"
             raise self._error(f"{problem}: the file is cut short", at=begin)
-        return GgufTensor(name, shape, kind, np.frombuffer(self.view, np.uint8, nbytes, begin))
+        data = np.frombuffer(self.view, np.uint8, nbytes, begin) if nbytes else np.empty(0, np.uint8)
+        return GgufTensor(name, shape, kind, data)
 
     def _value(self, code: int, *, depth: int) -> Any:
         if code in SCALARS:
@@ -154,15 +163,23 @@ class _Reader:
             raise self._error(f"metadata arrays are nested deeper than {MAX_NESTING}")
         return self._array(depth)
 
-    def _array(self, depth: int) -> list[Any]:
+    def _array(self, depth: int) -> Any:
         item = self._scalar("<I")
         count = self._count(MAX_ARRAY_ITEMS, "array items")
         if item in SCALARS:
-            width = struct.calcsize(SCALARS[item])
-            raw = self._take(count * width)
-            return [value for (value,) in struct.iter_unpack(SCALARS[item], raw)]
-        self._ensure(count * 4)
+            return self._numbers(item, count)
+        self.objects += count
+        if self.objects > MAX_OBJECTS:
+            raise self._error(f"metadata holds more than {MAX_OBJECTS} strings and nested arrays")
+        self._ensure(count * 8)
         return [self._value(item, depth=depth + 1) for _ in range(count)]
+
+    def _numbers(self, item: int, count: int) -> np.ndarray:
+        kind = np.dtype(np.uint8 if item == BOOL_TYPE else SCALARS[item])
+        self._ensure(count * kind.itemsize)
+        begin = self.position
+        self.position += count * kind.itemsize
+        return np.frombuffer(self.view, kind, count, begin) if count else np.empty(0, kind)
 
     def _string(self) -> str:
         length = self._count(MAX_STRING_BYTES, "bytes in a string")

@@ -49,9 +49,14 @@ def config_of(gguf: GgufFile) -> dict[str, Any]:
         FormatError: another architecture, or a size is missing or absurd.
     """
     found = gguf.metadata.get("general.architecture")
-    if found != ARCHITECTURE:
+    if not isinstance(found, str) or found != ARCHITECTURE:
         remedy = "Convert it to a transformers folder with that project's own tools."
-        raise FormatError(gguf.path, f"holds the architecture {found!r}; {ARCHITECTURE!r} can be read", remedy=remedy)
+        raise FormatError(
+            gguf.path, f"holds the architecture {found!r:.80}; {ARCHITECTURE!r} can be read", remedy=remedy
+        )
+    layers = _size(gguf, "block_count")
+    if layers > len(gguf.tensors):
+        raise FormatError(gguf.path, f"announces {layers} layers and holds {len(gguf.tensors)} tensors")
     heads = _size(gguf, "attention.head_count")
     width = _size(gguf, "embedding_length")
     return {
@@ -60,18 +65,18 @@ def config_of(gguf: GgufFile) -> dict[str, Any]:
         "hidden_act": "silu",
         "hidden_size": width,
         "intermediate_size": _size(gguf, "feed_forward_length"),
-        "num_hidden_layers": _size(gguf, "block_count"),
+        "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "num_key_value_heads": _size(gguf, "attention.head_count_kv", heads),
         "head_dim": _size(gguf, "rope.dimension_count", width // heads),
         "max_position_embeddings": _size(gguf, "context_length"),
-        "rms_norm_eps": float(gguf.metadata.get(f"{ARCHITECTURE}.attention.layer_norm_rms_epsilon", 1e-5)),
-        "rope_theta": float(gguf.metadata.get(f"{ARCHITECTURE}.rope.freq_base", 10000.0)),
-        "vocab_size": len(gguf.metadata.get("tokenizer.ggml.tokens", ())) or _size(gguf, "vocab_size"),
+        "rms_norm_eps": _number(gguf, "attention.layer_norm_rms_epsilon", 1e-5),
+        "rope_theta": _number(gguf, "rope.freq_base", 10000.0),
+        "vocab_size": _vocabulary(gguf),
         "tie_word_embeddings": "output.weight" not in gguf.tensors,
-        "bos_token_id": gguf.metadata.get("tokenizer.ggml.bos_token_id"),
-        "eos_token_id": gguf.metadata.get("tokenizer.ggml.eos_token_id"),
-        "pad_token_id": gguf.metadata.get("tokenizer.ggml.padding_token_id"),
+        "bos_token_id": _token(gguf, "bos"),
+        "eos_token_id": _token(gguf, "eos"),
+        "pad_token_id": _token(gguf, "padding"),
         "attention_bias": False,
         "mlp_bias": False,
         "dtype": "float32",
@@ -177,5 +182,25 @@ def _heads(name: str, config: Mapping[str, Any]) -> int:
 def _size(gguf: GgufFile, key: str, default: int | None = None) -> int:
     value = gguf.metadata.get(f"{ARCHITECTURE}.{key}", default)
     if type(value) is not int or not 0 < value < 2**31:
-        raise FormatError(gguf.path, f"metadata {ARCHITECTURE}.{key} is {value!r}, expected a positive whole number")
+        raise FormatError(
+            gguf.path, f"metadata {ARCHITECTURE}.{key} is {value!r:.80}, expected a positive whole number"
+        )
     return value
+
+
+def _number(gguf: GgufFile, key: str, default: float) -> float:
+    value = gguf.metadata.get(f"{ARCHITECTURE}.{key}", default)
+    if type(value) not in (int, float) or not 0 < value < 1e30:
+        raise FormatError(gguf.path, f"metadata {ARCHITECTURE}.{key} is {value!r:.80}, expected a positive number")
+    return float(value)
+
+
+def _vocabulary(gguf: GgufFile) -> int:
+    tokens = gguf.metadata.get("tokenizer.ggml.tokens")
+    return len(tokens) if isinstance(tokens, list) and tokens else _size(gguf, "vocab_size")
+
+
+def _token(gguf: GgufFile, role: str) -> int | None:
+    """Give the number of a special token; None where the file names none, or one outside its vocabulary."""
+    value = gguf.metadata.get(f"tokenizer.ggml.{role}_token_id")
+    return value if type(value) is int and 0 <= value < _vocabulary(gguf) else None

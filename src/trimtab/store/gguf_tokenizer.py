@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from trimtab.core.errors import FormatError, RangeError
+import numpy as np
+
+from trimtab.core.errors import FormatError, MissingError, RangeError
 from trimtab.store.gguf import GgufFile
 
 CONTROL: Final = 3
@@ -24,16 +26,15 @@ def write_tokenizer(gguf: GgufFile, folder: Path) -> None:
     """
     data = gguf.metadata
     kind, flavour = data.get("tokenizer.ggml.model"), data.get("tokenizer.ggml.pre", "default")
-    if kind != "gpt2" or flavour not in SPLITS_DIGITS:
+    if not isinstance(kind, str) or kind != "gpt2" or not isinstance(flavour, str) or flavour not in SPLITS_DIGITS:
         known = ", ".join(SPLITS_DIGITS)
-        raise FormatError(gguf.path, f"holds a {kind!r} tokenizer ({flavour!r}); readable are gpt2 ones: {known}")
+        found = f"a {kind!r:.80} tokenizer ({flavour!r:.80})"
+        raise FormatError(gguf.path, f"holds {found}; readable are gpt2 ones: {known}")
     tokens = _strings(gguf, "tokenizer.ggml.tokens")
     merges = [tuple(line.split(" ")) for line in _strings(gguf, "tokenizer.ggml.merges")]
     if any(len(pair) != 2 for pair in merges) or len(set(tokens)) != len(tokens):
         raise FormatError(gguf.path, "its merges are no pairs, or a token is there twice")
-    types = data.get("tokenizer.ggml.token_type") or [NORMAL] * len(tokens)
-    if len(types) != len(tokens):
-        raise FormatError(gguf.path, f"has {len(tokens)} tokens but {len(types)} token types")
+    types = _types(gguf, len(tokens))
     try:
         tokenizer = _build(tokens, merges, types, splits_digits=SPLITS_DIGITS[flavour])
     except Exception as error:
@@ -46,9 +47,30 @@ def read_tokenizer_metadata(folder: Path) -> dict[str, Any]:
     """Give the GGUF metadata of the byte-level BPE tokenizer of a transformers folder.
 
     Raises:
-        RangeError: the folder's tokenizer is of another kind.
+        MissingError: the folder has no tokenizer.
+        FormatError: its files are damaged.
+        RangeError: its tokenizer is of another kind.
     """
-    document = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    document, config = _read_json(folder / "tokenizer.json"), _read_json(folder / "tokenizer_config.json")
+    try:
+        return _metadata(folder, document, config)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FormatError(folder / "tokenizer.json", f"is no tokenizer that can be understood ({error})") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise MissingError(f"{path} does not exist. An export to GGUF needs the model's tokenizer beside it.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(path, f"is no JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise FormatError(path, "is no JSON object")
+    return document
+
+
+def _metadata(folder: Path, document: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     model = document.get("model", {})
     if model.get("type") != "BPE" or "ByteLevel" not in json.dumps(document.get("pre_tokenizer")):
         raise RangeError(f"{folder}: only byte-level BPE tokenizers can be written to GGUF. Export to safetensors.")
@@ -58,7 +80,6 @@ def read_tokenizer_metadata(folder: Path) -> dict[str, Any]:
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
     types = [(CONTROL if special[token] else USER_DEFINED) if token in special else NORMAL for token in tokens]
     digits = "Digits" in json.dumps(document.get("pre_tokenizer"))
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     return _special_ids(folder, config, vocabulary) | {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "smollm" if digits else "gpt-2",
@@ -115,9 +136,21 @@ def _config(gguf: GgufFile, tokens: list[str]) -> dict[str, Any]:
         "add_bos_token": bool(gguf.metadata.get("tokenizer.ggml.add_bos_token", False)),
         "clean_up_tokenization_spaces": False,
         "model_max_length": gguf.metadata.get("llama.context_length"),
-        "chat_template": gguf.metadata.get("tokenizer.chat_template"),
     }
-    return {key: value for key, value in config.items() if value is not None}
+    template = gguf.metadata.get("tokenizer.chat_template")
+    if template is not None and not isinstance(template, str):
+        raise FormatError(gguf.path, "its chat template is no text")
+    return {key: value for key, value in (config | {"chat_template": template}).items() if value is not None}
+
+
+def _types(gguf: GgufFile, count: int) -> list[int]:
+    types = gguf.metadata.get("tokenizer.ggml.token_type")
+    if types is None:
+        return [NORMAL] * count
+    if not isinstance(types, np.ndarray) or len(types) != count:
+        found = len(types) if isinstance(types, np.ndarray | list) else types
+        raise FormatError(gguf.path, f"has {count} tokens but {found!r:.80} token types")
+    return [int(kind) for kind in types.tolist()]
 
 
 def _strings(gguf: GgufFile, key: str) -> list[str]:

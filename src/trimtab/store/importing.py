@@ -13,10 +13,11 @@ import numpy as np
 
 from trimtab.core.errors import RangeError
 from trimtab.core.job import Job, Progress, Result, Saved, Started
+from trimtab.store.cards import Card, write_card
 from trimtab.store.gguf import read_gguf
 from trimtab.store.gguf_llama import config_of, dense_tensors, expected_shapes
 from trimtab.store.gguf_tokenizer import write_tokenizer
-from trimtab.store.safetensors import TensorWriter
+from trimtab.store.safetensors_writer import TensorWriter
 
 
 @contextmanager
@@ -41,10 +42,11 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def import_gguf(path: Path, out: Path) -> Job:
+def import_gguf(path: Path, out: Path, *, card: Card | None = None) -> Job:
     """Convert a Llama GGUF file into a folder that transformers loads.
 
-    Weights become float32: what the file's blocks mean, exactly.
+    Weights become float32: what the file's blocks mean, exactly. A card becomes part of the folder, so that a folder
+    which is there is complete.
 
     Raises:
         FormatError: the file is damaged, hostile or of another kind.
@@ -63,5 +65,7 @@ def import_gguf(path: Path, out: Path) -> Job:
                 yield Progress("converting", done, len(shapes), "tensors")
         clean = {key: value for key, value in config.items() if value is not None}
         (folder / "config.json").write_text(json.dumps(clean, indent=2), encoding="utf-8")
+        if card is not None:
+            write_card(folder, card)
     yield Saved("model", str(out))
     yield Result({"out": str(out), "tensors": len(shapes), "licence": gguf.metadata.get("general.license", "")})
