@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from trimtab.core.job import Event, Note, Progress
 from trimtab.train.loop import train
@@ -51,3 +54,11 @@ def measured(request: TrainRequest) -> list[dict[str, Any]]:
 def warnings_of(events: list[Event]) -> list[str]:
     """Give the warnings among events."""
     return [event.text for event in events if isinstance(event, Note) and event.kind == "warning"]
+
+
+def command_line(arguments: list[str]) -> None:
+    """Be the command ``trimtab``, as the main function of a process."""
+    from trimtab.cli.main import run as run_command
+
+    torch.set_num_threads(1)
+    sys.exit(run_command(arguments))

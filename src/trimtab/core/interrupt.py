@@ -9,8 +9,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupted(KeyboardInterrupt):
-    """The person, or the machine, asked the work to stop; no ``except Exception`` on the way may swallow it."""
+class Interrupted(BaseException):
+    """The person, or the machine, asked the work to stop.
+
+    No ``except Exception`` on the way may swallow it, and it is no ``KeyboardInterrupt``: libraries for command lines
+    turn that into an exit code of their own.
+    """
 
     def __init__(self, number: int) -> None:
         """Remember which signal asked."""
