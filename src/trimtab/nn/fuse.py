@@ -11,13 +11,14 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.activations import SiLUActivation
 
 from trimtab.kernels import ops
 from trimtab.nn.linear import replace
+from trimtab.nn.recompute import offer
 
 TRIAL_ROWS = 3
 TOLERANCE = 1e-5
+SILU_CLASSES = ("SiLU", "SiLUActivation")
 
 
 class FusedRmsNorm(nn.Module):
@@ -31,7 +32,11 @@ class FusedRmsNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         """Normalise in float32, give the type of ``x``."""
-        return ops.rms_norm(x.float(), self.weight.float(), offset=self.offset, eps=self.eps).to(x.dtype)
+
+        def normalise() -> Tensor:
+            return ops.rms_norm(x.float(), self.weight.float(), offset=self.offset, eps=self.eps).to(x.dtype)
+
+        return offer(normalise(), normalise)
 
 
 class GatedMlp(nn.Module):
@@ -44,8 +49,12 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         """Apply the three layers in the type of ``x``."""
-        gated = ops.gated_silu(self.gate_proj(x).float(), self.up_proj(x).float()).to(x.dtype)
-        return cast(Tensor, self.down_proj(gated))
+        gate, up = self.gate_proj(x), self.up_proj(x)
+
+        def activate() -> Tensor:
+            return ops.gated_silu(gate.float(), up.float()).to(x.dtype)
+
+        return cast(Tensor, self.down_proj(offer(activate(), activate)))
 
 
 def fuse(net: nn.Module, *, on_trial: bool = True) -> nn.Module:
@@ -91,7 +100,7 @@ def _fused_mlp(module: nn.Module, on_trial: bool) -> nn.Module | None:
         return None
     if set(module._modules) - {"gate_proj", "up_proj", "down_proj", "act_fn", "dropout"} or module._parameters:
         return None
-    if not isinstance(getattr(module, "act_fn", None), nn.SiLU | SiLUActivation):
+    if type(getattr(module, "act_fn", None)).__name__ not in SILU_CLASSES:
         return None
     gate, up, down = cast("list[Any]", layers)
     fused = GatedMlp(gate, up, down)

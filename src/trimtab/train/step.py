@@ -10,6 +10,7 @@ from torch import Tensor
 from trimtab.core.errors import NonFiniteError
 from trimtab.models.language_model import LanguageModel
 from trimtab.nn.freeze import trainable
+from trimtab.nn.recompute import recomputing
 from trimtab.optim import PagedAdamW, clip_grad_norm
 from trimtab.train.data import Batch
 from trimtab.train.finite import first_non_finite
@@ -28,7 +29,8 @@ def accumulate_gradients(model: LanguageModel, batches: Sequence[Batch]) -> tupl
     total = 0.0
     for batch in batches:
         moved = batch.to(model.device)
-        loss, _ = model.loss_sum(moved.inputs(), moved.labels)
+        with recomputing():
+            loss, _ = model.loss_sum(moved.inputs(), moved.labels)
         value = float(loss.item())
         if not _finite(value):
             rows = ", ".join(batch.places)

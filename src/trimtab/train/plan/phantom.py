@@ -21,7 +21,8 @@ from trimtab.nn.freeze import freeze
 from trimtab.nn.fuse import fuse
 from trimtab.nn.linear import QuantizedLinear, linear_names, replace
 from trimtab.nn.lora import LoraSettings, add_lora
-from trimtab.quant import Kind, QuantizedWeight
+from trimtab.nn.recompute import is_recomputed, recomputing
+from trimtab.quant import FOUR_BIT_KINDS, Kind, QuantizedWeight, dynamic_map, levels
 
 LAYER_KEYS = ("num_hidden_layers", "num_layers", "num_decoder_layers", "n_layer")
 NESTED_BLOCK = 256
@@ -76,6 +77,13 @@ def phantom_weight(shape: tuple[int, int], kind: Kind, block_size: int, double: 
     return QuantizedWeight(codes, absmax, shape, torch.float32, kind, block_size, nested, offset)
 
 
+def warm_tables() -> None:
+    """Compute the code books now: inside a mode without storage they could not be, and they are kept for good."""
+    for kind in FOUR_BIT_KINDS:
+        levels(kind)
+    dynamic_map(signed=True)
+
+
 def dress(net: nn.Module, quantized: tuple[Kind, int, bool] | None, lora: LoraSettings | None) -> nn.Module:
     """Quantize in shape only, add the adapter, and fuse, as a run does."""
     if quantized is not None:
@@ -98,13 +106,13 @@ def saved_bytes(net: nn.Module, *, batch: int, time: int, seq2seq: bool) -> int:
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
+        if storage._cdata not in own and not is_recomputed(tensor):
             kept[storage._cdata] = (storage, storage.nbytes())
         return tensor
 
     ids = torch.zeros(batch, time, dtype=torch.long)
     inputs = {"input_ids": ids} | ({"decoder_input_ids": ids} if seq2seq else {})
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with recomputing(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         output = hidden_states(net, inputs)
     del output
     return sum(nbytes for _, nbytes in kept.values())

@@ -1,0 +1,191 @@
+"""The plan of a run: a table of memory, an estimate of time, and what to change where it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from trimtab.core.job import Event, Job, Note, Result, Started, Table
+from trimtab.core.memory import available_bytes, resident_bytes
+from trimtab.train.plan.calibrate import seconds_a_step
+from trimtab.train.plan.memory import FULL_TUNING_BYTES, Sizes, measure_sizes, parts_of
+from trimtab.train.settings import TrainSettings
+
+LEAST_BUDGET: Final = 64 << 20
+GPU_OTHER_BYTES: Final = 2
+GPU_PROGRAM_BYTES: Final = 600 << 20
+CPU_OTHER_BYTES: Final = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will need.
+
+    Attributes:
+        parts: bytes by name; they add up to ``peak_bytes``.
+        peak_bytes: highest memory at one moment.
+        limit_bytes: memory that there is.
+        paged_bytes: optimizer state that will wait outside memory.
+        seconds_a_step: estimated wall time of an optimizer step; None where it was not measured.
+        full_tuning_bytes: what 16-bit full tuning with Adam would need, without activations.
+        parameters: of the network.
+        learning: parameters that learn.
+        advice: what to change where it does not fit.
+    """
+
+    parts: Mapping[str, int]
+    peak_bytes: int
+    limit_bytes: int
+    paged_bytes: int
+    seconds_a_step: float | None
+    full_tuning_bytes: int
+    parameters: int
+    learning: int
+    advice: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Tell whether the run fits."""
+        return self.peak_bytes <= self.limit_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the plan's numbers."""
+        return {
+            "peak_bytes": self.peak_bytes,
+            "parts": dict(self.parts),
+            "fits": self.fits,
+            "limit_bytes": self.limit_bytes,
+            "paged_bytes": self.paged_bytes,
+            "seconds_a_step": self.seconds_a_step,
+            "full_tuning_bytes": self.full_tuning_bytes,
+            "parameters": self.parameters,
+            "learning": self.learning,
+            "advice": list(self.advice),
+        }
+
+
+def make_plan(
+    document: Mapping[str, Any],
+    settings: TrainSettings,
+    *,
+    limit_bytes: int | None = None,
+    device: str = "cpu",
+    calibrate: bool = True,
+) -> Plan:
+    """Plan a run from a config alone.
+
+    Args:
+        document: a ``config.json``.
+        settings: of the run.
+        limit_bytes: memory to fit into; None takes what this machine has available.
+        device: "cpu" keeps what is not quantized in float32, a GPU in 16 bits.
+        calibrate: measure time too, for at most 10 s.
+
+    Raises:
+        FormatError: the config describes no network that transformers knows.
+    """
+    on_cpu = device == "cpu"
+    base = resident_bytes() if on_cpu else GPU_PROGRAM_BYTES
+    sizes = measure_sizes(document, settings, other_bytes=CPU_OTHER_BYTES if on_cpu else GPU_OTHER_BYTES)
+    limit = limit_bytes or available_bytes() + (base if on_cpu else 0)
+    parts = parts_of(sizes, settings, base_bytes=base)
+    paged = _page_out(parts, limit)
+    peak = sum(parts.values())
+    advice = () if peak <= limit else tuple(_advice(document, settings, parts, peak - limit))
+    return Plan(
+        parts=parts,
+        peak_bytes=peak,
+        limit_bytes=limit,
+        paged_bytes=paged + _outside(sizes, settings, parts["optimizer"] + paged),
+        seconds_a_step=seconds_a_step(document, settings, sizes) if calibrate and on_cpu else None,
+        full_tuning_bytes=sizes.parameters * FULL_TUNING_BYTES,
+        parameters=sizes.parameters,
+        learning=sizes.adapter_parameters,
+        advice=advice,
+    )
+
+
+def plan_events(plan: Plan, *, steps: int | None = None) -> Iterator[Event]:
+    """Show a plan."""
+    rows: list[list[Any]] = [[name, _bytes(count)] for name, count in plan.parts.items() if count]
+    rows.append(["peak", _bytes(plan.peak_bytes)])
+    yield Table("memory", ["part", "size"], rows)
+    verdict = "fits into" if plan.fits else "does NOT fit into"
+    yield Note(f"{verdict} {_bytes(plan.limit_bytes)}.", "info" if plan.fits else "warning")
+    if plan.paged_bytes:
+        yield Note(f"{_bytes(plan.paged_bytes)} of optimizer state will be paged out and fetched ahead of its use.")
+    millions = plan.learning / 1e6
+    yield Note(
+        f"{millions:.3g} million of {plan.parameters / 1e6:.4g} million parameters learn; 16-bit full tuning with Adam "
+        f"would need {_bytes(plan.full_tuning_bytes)} before activations."
+    )
+    for sentence in plan.advice:
+        yield Note(sentence, "warning")
+    if plan.seconds_a_step is not None:
+        total = "" if steps is None else f", about {_duration(plan.seconds_a_step * steps)} for {steps} steps"
+        yield Note(f"about {plan.seconds_a_step:.3g} s a step{total}.")
+
+
+def plan_job(name: str, document: Mapping[str, Any], settings: TrainSettings, **options: Any) -> Job:
+    """Make a plan, show it, and give it as the result."""
+    yield Started(f"planning {settings.method} on {name}")
+    plan = make_plan(document, settings, **options)
+    yield from plan_events(plan, steps=settings.steps or None)
+    yield Result(plan.to_json())
+
+
+def _page_out(parts: dict[str, int], limit: int) -> int:
+    """Let the pager move optimizer state out where memory is short, as it does in a run; give the bytes moved."""
+    over = sum(parts.values()) - limit
+    movable = max(parts["optimizer"] - LEAST_BUDGET, 0)
+    if over <= 0 or over > movable:
+        return 0
+    parts["optimizer"] -= over
+    return over
+
+
+def _outside(sizes: Sizes, settings: TrainSettings, resident: int) -> int:
+    """Give the optimizer state that the budget of the settings keeps out."""
+    unlimited = parts_of(sizes, replace(settings, optimizer_budget=0), base_bytes=0)["optimizer"]
+    return max(unlimited - resident, 0)
+
+
+def _advice(document: Mapping[str, Any], settings: TrainSettings, parts: Mapping[str, int], over: int) -> Iterator[str]:
+    """Name the knobs that save most, with what each would bring."""
+    changes: list[tuple[str, dict[str, Any]]] = []
+    if settings.method != "qlora":
+        changes.append(("--method qlora", {"method": "qlora", "targets": settings.targets}))
+    if not settings.gradient_checkpointing:
+        changes.append(("--set gradient_checkpointing=true", {"gradient_checkpointing": True}))
+    if settings.batch_size > 1:
+        changes.append(("--set batch_size=1", {"batch_size": 1}))
+    if settings.max_length > 256:
+        shorter = settings.max_length // 2
+        changes.append((f"--set max_length={shorter}", {"max_length": shorter}))
+    if settings.optimizer_bits == 32:
+        changes.append(("--set optimizer_bits=8", {"optimizer_bits": 8}))
+    if settings.rank > 8:
+        changes.append((f"--set rank={settings.rank // 2}", {"rank": settings.rank // 2}))
+    yield f"{_bytes(over)} too much. What would help, each by itself:"
+    before = sum(parts.values())
+    for words, change in changes:
+        sizes = measure_sizes(document, replace(settings, **change))
+        after = sum(parts_of(sizes, replace(settings, **change), base_bytes=parts["program"]).values())
+        if after < before:
+            enough = " (enough)" if before - after >= over else ""
+            yield f"{words} saves {_bytes(before - after)}{enough}"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB" if count < 1000 else f"{count:,.0f} GB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
