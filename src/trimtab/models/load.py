@@ -153,7 +153,7 @@ def _load_through_transformers(folder: Path, quantization: Quantization | None, 
             first = sorted(map(str, report[key]))[0]
             raise FormatError(folder, f"has no fitting weight {first}", remedy="Fetch or convert the model again.")
     for name, parameter in net.named_parameters():
-        refuse_non_finite(parameter, f"{folder}: {name}")
+        refuse_non_finite(parameter.detach(), f"{folder}: {name}")
     net.requires_grad_(False)
     if quantization is not None:
         kind, block_size, double = quantization.kind, quantization.block_size, quantization.double

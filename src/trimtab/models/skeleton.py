@@ -119,6 +119,8 @@ def put(net: nn.Module, name: str, tensor: torch.Tensor, *, path: Path) -> None:
         raise MissingError(f"{path}: the network of its config has no tensor {name}.")
     if present.shape != tensor.shape:
         raise FormatError(path, f"{name} has shape {list(tensor.shape)}, the config says {list(present.shape)}")
+    if present.is_floating_point() and not tensor.is_floating_point():
+        raise FormatError(path, f"{name} holds {tensor.dtype}, where fractions are expected")
     if leaf in owner._parameters:
         owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
     else:

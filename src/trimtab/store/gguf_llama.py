@@ -168,9 +168,14 @@ def _ours(theirs: str) -> str | None:
     if theirs in _TOP:
         return _TOP[theirs]
     parts = theirs.split(".")
-    if len(parts) == 4 and parts[0] == "blk" and parts[1].isdecimal() and parts[2] in _LAYER and parts[3] == "weight":
+    if len(parts) == 4 and parts[0] == "blk" and _is_index(parts[1]) and parts[2] in _LAYER and parts[3] == "weight":
         return f"model.layers.{int(parts[1])}.{_LAYER[parts[2]]}.weight"
     return None
+
+
+def _is_index(digits: str) -> bool:
+    """Tell whether this is a number as it is usually written: "00" would name a layer a second time."""
+    return digits.isascii() and digits.isdecimal() and (digits == "0" or not digits.startswith("0")) and len(digits) < 6
 
 
 def _heads(name: str, config: Mapping[str, Any]) -> int:
