@@ -107,6 +107,17 @@ class QuantizedLinear(nn.Module):
         return self
 
 
+def input_grad(
+    layer: nn.Linear | QuantizedLinear, grad: Float[Tensor, "*batch outputs"]
+) -> Float[Tensor, "*batch inputs"]:
+    """Carry a gradient back through a frozen layer, without autograd; the result is the caller's to change."""
+    if isinstance(layer, nn.Linear):
+        return grad @ layer.weight
+    if layer.kind == "int8":
+        return ops.linear_8bit_input_grad(grad, layer.codes, layer.absmax)
+    return ops.linear_4bit_input_grad(grad, layer.quantized.packed())
+
+
 def linear_names(net: nn.Module) -> list[str]:
     """List the linear layers that can be quantized or adapted; the output head and fused experts are left out.
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from trimtab.core.errors import MissingError, RangeError, did_you_mean
 from trimtab.nn.freeze import freeze
 from trimtab.nn.linear import QuantizedLinear, linear_names, replace
+from trimtab.nn.low_rank import adapted
 
 DEFAULT_ADAPTER = "default"
 
@@ -103,17 +104,28 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """Apply base and active adapter in the type of ``x``."""
-        y: Tensor = self.base(x)
         if self.active is None:
-            return y
+            plain: Tensor = self.base(x)
+            return plain
         settings = self.settings[self.active]
         a, b = self.lora_A[self.active], self.lora_B[self.active]
-        dropped = F.dropout(x, settings.dropout, self.training)
-        low = F.linear(dropped.to(a.dtype), a)  # (*batch, rank)
-        flat = torch.addmm(
-            y.reshape(-1, self.out_features).to(b.dtype), low.reshape(-1, settings.rank), b.t(), alpha=settings.scaling
-        )
+        if self._in_one_node(x, a, settings):
+            flat = adapted(x.reshape(-1, self.in_features), self.base, a, b, settings.scaling)
+            return flat.view(*x.shape[:-1], self.out_features)
+        y: Tensor = self.base(x)
+        low = F.linear(F.dropout(x, settings.dropout, self.training).to(a.dtype), a)  # (*batch, rank)
+        rows = y.reshape(-1, self.out_features).to(b.dtype)
+        flat = torch.addmm(rows, low.reshape(-1, settings.rank), b.t(), alpha=settings.scaling)
         return flat.view(*y.shape).to(y.dtype)
+
+    def _in_one_node(self, x: Tensor, a: Tensor, settings: LoraSettings) -> bool:
+        """Tell whether layer and adapter can share one backward node: float32, no dropout, a base that is frozen.
+
+        A compiler sees through the separate operations better than through the node.
+        """
+        dropping = settings.dropout > 0 and self.training
+        frozen = not any(parameter.requires_grad for parameter in self.base.parameters())
+        return x.dtype == a.dtype == torch.float32 and frozen and not dropping and not torch.compiler.is_compiling()
 
     def delta(self, adapter: str) -> Float[Tensor, "outputs inputs"]:
         """What an adapter adds to the weight, float32."""

@@ -30,6 +30,23 @@ def linear_8bit(
     return y
 
 
+def linear_8bit_input_grad(
+    grad: Float[Tensor, "*batch rows"],
+    codes: Int8[Tensor, "rows cols"],
+    scales: Float32[Tensor, "rows"],
+    *,
+    impl: str = "auto",
+) -> Float[Tensor, "*batch cols"]:
+    """Multiply by the weight: the gradient of ``linear_8bit`` with respect to its input.
+
+    Raises:
+        RangeError: shapes, dtypes or devices do not fit, or an implementation is not allowed.
+    """
+    call = _input_grad if takes_short_path(grad) else _input_grad_op
+    dx: Tensor = call(grad, codes, scales, impl)
+    return dx
+
+
 def _linear_8bit(x: Tensor, codes: Tensor, scales: Tensor, bias: Tensor | None, impl: str) -> Tensor:
     checks.rows_8bit(codes, scales)
     checks.operand("x", x, codes.shape[1], codes.device)
