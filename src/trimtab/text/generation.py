@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from jinja2 import TemplateError
 from torch import nn
 
 from trimtab.core.errors import RangeError
 from trimtab.models.load import load_network
 from trimtab.nn.linear import set_exact
 from trimtab.store.adapter import load_adapter
+from trimtab.text.chat_format import FALLBACK_TEMPLATE, chat_template, write_messages
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,20 @@ class Speaker:
         return cls(set_exact(net, False), read_tokenizer(folder))
 
     def chat_prompt(self, messages: Sequence[dict[str, str]]) -> str:
-        """Write a conversation in the model's own format, ready for its answer; plain text where it has none."""
-        if getattr(self.tokenizer, "chat_template", None):
-            return cast(
-                str, self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-            )
-        return "\n".join(message["content"] for message in messages)
+        """Write a conversation, ready for its answer, as training writes it: in the model's own format if it has one.
+
+        Raises:
+            RangeError: the model's template refuses these roles.
+        """
+        own = chat_template(self.tokenizer)
+        begin = "" if own or self._seq2seq else self.tokenizer.bos_token or ""
+        try:
+            return begin + write_messages(messages, self.tokenizer, own or FALLBACK_TEMPLATE, generate=True)
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise RangeError(
+                f"the model's chat template refuses the roles {roles} ({error}). Use --raw, or other roles."
+            ) from error
 
     def answer(self, prompt: str, sampling: Sampling) -> Answer:
         """Write the continuation of a prompt.
@@ -126,7 +136,8 @@ class Speaker:
         return bool(cast(Any, self.net).config.is_encoder_decoder)
 
     def _encode(self, prompt: str, sampling: Sampling) -> torch.Tensor:
-        ids = self.tokenizer(prompt, return_tensors="pt", add_special_tokens=self._seq2seq).input_ids
+        bare = self._seq2seq and chat_template(self.tokenizer) is None
+        ids = self.tokenizer(prompt, return_tensors="pt", add_special_tokens=bare).input_ids
         window = getattr(cast(Any, self.net).config.get_text_config(), "max_position_embeddings", None)
         if ids.shape[1] == 0:
             raise RangeError("the prompt is empty. Give --prompt some text.")
