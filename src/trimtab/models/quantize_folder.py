@@ -18,7 +18,7 @@ from trimtab.models.save import copy_tokenizer
 from trimtab.models.skeleton import skeleton
 from trimtab.nn.experts import expert_stacks
 from trimtab.nn.linear import linear_names
-from trimtab.quant import Kind, QuantizedWeight, quantize
+from trimtab.quant import Kind, QuantizedWeight, quantize, refuse_non_finite
 from trimtab.store.bitsandbytes import SAVED_KINDS, quantization_config, to_tensors
 from trimtab.store.cards import Card, read_card, write_card
 from trimtab.store.durable import hash_file, write_bytes
@@ -100,10 +100,12 @@ class _Work:
             tensor = opened.load(name)
             before += tensor.nbytes
             if name in self.linears:
-                tensors |= to_tensors(name, self._quantize(name, tensor))
+                tensors |= to_tensors(name, self._quantize(f"{file}: {name}", tensor))
                 changed += 1
             else:
-                tensors[name] = tensor.clone()
+                if tensor.is_floating_point():
+                    refuse_non_finite(tensor, f"{file}: {name}")
+                tensors[name] = tensor
             yield Progress(what, done, len(names), "tensors")
         target, partial = self.out / file.name, self.out / f".{file.name}.partial"
         save_file(tensors, str(partial), metadata={"format": "pt"})
