@@ -40,6 +40,8 @@ def chat(
 
 
 def _converse(speaker: Speaker, sampling: Sampling) -> None:
+    from trimtab.core.errors import RangeError
+
     system: list[dict[str, str]] = []
     turns: list[dict[str, str]] = []
     while (line := _read_line()) is not None:
@@ -53,8 +55,11 @@ def _converse(speaker: Speaker, sampling: Sampling) -> None:
         elif line.startswith("/"):
             typer.echo(f"{line.split()[0]} is no command. {HELP}")
         elif line:
-            turns.append({"role": "user", "content": line})
-            turns.append({"role": "assistant", "content": _say(speaker, [*system, *turns], sampling)})
+            asked = [*turns, {"role": "user", "content": line}]
+            try:
+                turns = [*asked, {"role": "assistant", "content": _say(speaker, [*system, *asked], sampling)}]
+            except RangeError as error:  # the conversation outgrew the window; it can still be begun anew
+                typer.echo(f"{error} {HELP}", err=True)
 
 
 def _say(speaker: Speaker, messages: list[dict[str, str]], sampling: Sampling) -> str:

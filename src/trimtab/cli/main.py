@@ -92,10 +92,11 @@ def run(arguments: list[str]) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         return _complain(str(error), WRONG_USE if isinstance(error, UsageError) else FAILURE)
-    except (MemoryError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the person reads one line
         if "--debug" in arguments:
             traceback.print_exc()
-        return _complain(f"{type(error).__name__}: {error}. Run again with --debug to see where.", FAILURE)
+        words = " ".join(str(error).split()) or "no message"
+        return _complain(f"{type(error).__name__}: {words}. Run again with --debug to see where.", FAILURE)
 
 
 def _complain(message: str, code: int) -> int:

@@ -17,7 +17,7 @@ from trimtab.core.errors import RangeError
 from trimtab.models.load import load_network
 from trimtab.nn.linear import set_exact
 from trimtab.store.adapter import load_adapter
-from trimtab.text.chat_format import FALLBACK_TEMPLATE, chat_template, write_messages
+from trimtab.text.chat_format import FALLBACK_TEMPLATE, beginning, chat_template, write_messages
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,8 @@ class Speaker:
             RangeError: the model's template refuses these roles.
         """
         own = chat_template(self.tokenizer)
-        begin = "" if own or self._seq2seq else self.tokenizer.bos_token or ""
         try:
-            return begin + write_messages(messages, self.tokenizer, own or FALLBACK_TEMPLATE, generate=True)
+            return write_messages(messages, self.tokenizer, own or FALLBACK_TEMPLATE, generate=True)
         except TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
             raise RangeError(
@@ -136,17 +135,22 @@ class Speaker:
         return bool(cast(Any, self.net).config.is_encoder_decoder)
 
     def _encode(self, prompt: str, sampling: Sampling) -> torch.Tensor:
-        bare = self._seq2seq and chat_template(self.tokenizer) is None
-        ids = self.tokenizer(prompt, return_tensors="pt", add_special_tokens=bare).input_ids
+        ids = torch.tensor([self._ids(prompt)])
         window = getattr(cast(Any, self.net).config.get_text_config(), "max_position_embeddings", None)
-        if ids.shape[1] == 0:
+        if not prompt or ids.shape[1] == 0:
             raise RangeError("the prompt is empty. Give --prompt some text.")
         if window and not self._seq2seq and ids.shape[1] + sampling.max_tokens > window:
             raise RangeError(
                 f"a prompt of {ids.shape[1]} tokens and {sampling.max_tokens} new ones pass the window of {window}. "
                 "Shorten the prompt or lower --max-tokens."
             )
-        return cast(torch.Tensor, ids.to(next(self.net.parameters()).device))
+        return ids.to(next(self.net.parameters()).device)
+
+    def _ids(self, prompt: str) -> list[int]:
+        """Tokenize as training does: a template writes its own special tokens, a bare text gets the tokenizer's."""
+        bare = chat_template(self.tokenizer) is None
+        ids: list[int] = self.tokenizer(prompt, add_special_tokens=bare and self._seq2seq).input_ids
+        return [*beginning(self.tokenizer), *ids] if bare and not self._seq2seq else ids
 
     @torch.no_grad()
     def _generate(self, ids: torch.Tensor, sampling: Sampling, streamer: Any = None) -> torch.Tensor:

@@ -117,9 +117,7 @@ def refuse_non_finite_weights(weights: dict[str, Tensor]) -> None:
     """
     for name, weight in weights.items():
         if not bool(torch.isfinite(weight).all()):
-            raise NonFiniteError(
-                f"weight {name} is no longer finite. Lower lr, or set clip_norm."
-            )
+            raise NonFiniteError(f"weight {name} is no longer finite. Lower lr, or set clip_norm.")
 
 
 def refuse_non_finite_state(moments: dict[str, Tensor]) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import overload
 
 from trimtab.core.errors import DataError
+from trimtab.text.chat_format import chat_template
 from trimtab.train.data.rows import BadRow, Conversation, Problem, RowSet, refusal
 from trimtab.train.data.settings import DataSettings, Tokenizer
-from trimtab.train.data.templates import chat_template, prompt_text, render
+from trimtab.train.data.templates import prompt_text, render
 from trimtab.train.data.tokens import surroundings, tokenize
 
 

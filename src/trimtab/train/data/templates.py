@@ -8,26 +8,9 @@ from dataclasses import dataclass
 
 from jinja2 import TemplateError
 
+from trimtab.text.chat_format import FALLBACK_TEMPLATE, chat_template, write_messages
 from trimtab.train.data.rows import BadRow, Conversation, Turn
 from trimtab.train.data.settings import LossOn, Tokenizer
-
-FALLBACK_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}{{ '### Human: ' + message['content'] + '\n' }}"
-    "{% elif message['role'] == 'assistant' %}"
-    "{{ '### Assistant: ' + message['content'] + (eos_token or '') + '\n' }}"
-    "{% else %}{{ message['content'] + '\n' }}{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '### Assistant:' }}{% endif %}"
-)
-"""For a tokenizer without a chat template: the wording of the Guanaco conversations, each answer ended by EOS."""
-
-_FIXED_DAY = (
-    "{% macro strftime_now(format) %}"
-    "{{ {'%d %b %Y': '26 Jul 2024', '%B %d, %Y': 'July 26, 2024'}.get(format, '2024-07-26') }}"
-    "{% endmacro %}"
-)
-"""Put before a template that writes today's date, so that the same rows are the same tokens tomorrow."""
 
 _OTHER_WORDS = ("\u25c6", "\u25c7")
 
@@ -63,14 +46,6 @@ class Rendered:
     text: str
     spans: tuple[Span, ...]
     bare: bool
-
-
-def chat_template(tokenizer: Tokenizer) -> str | None:
-    """Give the tokenizer's own chat template, or None where it has none; the day that it may write is a fixed one."""
-    if not getattr(tokenizer, "chat_template", None):
-        return None
-    template = str(tokenizer.get_chat_template())
-    return _FIXED_DAY + template if "strftime_now" in template else template
 
 
 def render(conversation: Conversation, tokenizer: Tokenizer, *, loss_on: LossOn = "targets") -> Rendered:
@@ -165,10 +140,7 @@ def _rewritten(index: int) -> BadRow:
 def _draw(turns: Sequence[Turn], tokenizer: Tokenizer, template: str, *, generate: bool = False) -> str:
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     try:
-        text = tokenizer.apply_chat_template(
-            messages, chat_template=template, tokenize=False, add_generation_prompt=generate
-        )
+        return write_messages(messages, tokenizer, template, generate=generate)
     except TemplateError as error:
         roles = ", ".join(turn.role for turn in turns)
         raise BadRow("messages", f"the model's chat template refuses the roles {roles}: {error}") from None
-    return str(text)

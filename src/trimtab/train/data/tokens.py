@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trimtab.text.chat_format import beginning
 from trimtab.train.data.settings import Tokenizer
 from trimtab.train.data.templates import Rendered, Span
 
@@ -31,11 +32,8 @@ def tokenize(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], list[
 
 def surroundings(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """Give what stands around a bare text: what the tokenizer itself puts before it, and EOS where there is one."""
-    bare = _ids(tokenizer, "a")
-    whole = list(tokenizer("a", add_special_tokens=True, verbose=False)["input_ids"])
-    at = next((n for n in range(len(whole) - len(bare) + 1) if whole[n : n + len(bare)] == bare), 0)
     end = tokenizer.eos_token_id
-    return whole[:at], [] if end is None else [int(end)]
+    return beginning(tokenizer), [] if end is None else [int(end)]
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
