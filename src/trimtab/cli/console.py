@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -112,9 +113,10 @@ class _Printer:
                 self.bar.remove_task(self.tasks.pop(event.what))
                 self._line(f"  {event.what} {event.total:g} {event.unit}  [dim]{values}[/dim]")
             return
-        share = event.done / event.total if event.total else 1.0
-        if share >= 1.0 or share - self.printed.get(event.what, -1.0) >= 0.1:
-            self.printed[event.what] = share if share < 1.0 else -1.0
+        now = time.monotonic()
+        over = event.done >= event.total
+        if over or now - self.printed.get(event.what, 0.0) >= SECONDS_BETWEEN_LINES:
+            self.printed[event.what] = 0.0 if over else now
             self._line(f"  {event.what} {event.done:g}/{event.total:g} {event.unit}  {values}")
 
     def _table(self, event: Table) -> None:
@@ -128,6 +130,7 @@ class _Printer:
         self.console.print(drawn)
 
 
+SECONDS_BETWEEN_LINES = 5.0
 SHOWN = ("loss", "eval_loss", "tokens_per_s", "memory_bytes")
 LABELS = {"loss": "loss", "eval_loss": "held-out loss", "tokens_per_s": "tokens/s", "memory_bytes": "memory"}
 

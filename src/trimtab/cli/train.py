@@ -35,8 +35,8 @@ def train(
     from trimtab.core.device import work_offline
     from trimtab.core.interrupt import Interrupted
     from trimtab.store.resolve import resolve
-    from trimtab.train.loop import train as train_job
     from trimtab.train.request import TrainRequest
+    from trimtab.train.run import run
     from trimtab.train.settings import read_settings
 
     overrides: dict[str, Any] = {"method": method, "on_bad_row": on_bad_row, "seed": seed}
@@ -51,7 +51,7 @@ def train(
         _show_examples(request)
         return
     try:
-        show(train_job(request), Output(as_json, quiet))
+        show(run(request), Output(as_json, quiet))
     except Interrupted as stopped:
         if not as_json:
             typer.echo(

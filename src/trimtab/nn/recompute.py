@@ -49,7 +49,7 @@ class _Kitchen:
         recipe = self.recipe_of(tensor)
         if recipe is None:
             return tensor
-        return _Kept(recipe, tensor.size(), tensor.stride(), tensor.storage_offset())
+        return _Kept(recipe, tensor.size(), tensor.stride(), int(tensor.storage_offset()))
 
     def unpack(self, kept: Tensor | _Kept) -> Tensor:
         if isinstance(kept, Tensor):

@@ -29,6 +29,7 @@ from trimtab.train.data import Batch, Batches
 from trimtab.train.evaluate import held_out_loss
 from trimtab.train.metrics import Metrics
 from trimtab.train.prepare import TrainingData, build_model, read_data
+from trimtab.train.questions import Questions
 from trimtab.train.request import TrainRequest, identity, refuse_other_run
 from trimtab.train.resume import changes_around, find_checkpoint
 from trimtab.train.space import require_space
@@ -63,10 +64,12 @@ def train(request: TrainRequest) -> Job:
         data = read_data(request, tokenizer)
         yield from (Note(note) for note in data.notes)
         run = _Run.prepare(request, data, interrupts)
+        questions = _questions(request, data, tokenizer)
         yield from run.take_up()
         write_bytes(request.out / "config.toml", request.settings.to_toml().encode())
         try:
-            for event in chain(run.work(), run.finish()):
+            before, after = (questions.ask(run.model, moment=moment) for moment in ("before", "after"))
+            for event in chain(before if run.may_be_asked_before() else (), run.work(), after, run.finish()):
                 with interrupts.deferred():  # a signal that finds the consumer at work is raised here, not there
                     yield event
         except (Interrupted, GeneratorExit):
@@ -77,6 +80,10 @@ def train(request: TrainRequest) -> Job:
             raise NonFiniteError(f"{error} {run.last_good()}") from error
         finally:
             run.close()
+
+
+def _questions(request: TrainRequest, data: TrainingData, tokenizer: Any) -> Questions:
+    return Questions(request.out, data, tokenizer, count=request.questions, max_tokens=request.answer_tokens)
 
 
 @dataclass
@@ -148,6 +155,10 @@ class _Run:
         self.saved = str(loaded.path)
         yield Note(f"continuing after step {self.state.step} of {self.total_steps} ({loaded.path}).")
 
+    def may_be_asked_before(self) -> bool:
+        """Tell whether the untouched base can still be asked: always under an adapter, else before the first step."""
+        return self.request.settings.method != "full" or self.state.step == 0
+
     def work(self) -> Iterator[Event]:
         """Evaluate, then step until a limit is met, saving and evaluating on the way."""
         settings, state = self.request.settings, self.state
@@ -188,6 +199,7 @@ class _Run:
                 "targets": targets,
                 "tokens_per_s": tokens / seconds,
                 "memory_bytes": peak_bytes(self.model.device),
+                "seconds": seconds,
                 "elapsed_s": state.elapsed_s,
             }
             self.metrics.add(state.step, values)
@@ -296,4 +308,6 @@ class _Run:
             "tokens_per_s": state.tokens / max(state.elapsed_s, 1e-9),
             "seconds": state.elapsed_s,
             "peak_bytes": peak_bytes(self.model.device),
+            "model_sha256": self.identity["model"],
+            "data_sha256": self.identity["data"],
         }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from trimtab.models.load import Quantization, load_network
 from trimtab.nn.freeze import freeze
 from trimtab.nn.fuse import fuse
 from trimtab.nn.lora import LoraSettings, add_lora
-from trimtab.train.data import Batches, Example, encode, encode_seq2seq, read_rows, split
+from trimtab.train.data import Batches, Conversation, Example, encode, encode_seq2seq, read_rows, split
 from trimtab.train.finite import refuse_non_finite_base
 from trimtab.train.request import TrainRequest
 from trimtab.train.settings import TrainSettings
@@ -30,6 +32,7 @@ class TrainingData:
         sha256: of the source's bytes.
         notes: sentences about what was read, cut and skipped.
         pad_id: the token that fills short rows.
+        questions: what a person asked last in each held-out row, by place.
     """
 
     train: tuple[Example, ...]
@@ -37,6 +40,7 @@ class TrainingData:
     sha256: str
     notes: tuple[str, ...]
     pad_id: int
+    questions: Mapping[str, str]
 
     def batches(self, request: TrainRequest) -> Batches:
         """Give the endless stream of batches of a run."""
@@ -65,7 +69,15 @@ def read_data(request: TrainRequest, tokenizer: Any) -> TrainingData:
     if rows.skipped:
         notes.append(f"{rows.skipped} rows were skipped, the first because of: {rows.problems[0]}")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return TrainingData(train, held_out, rows.sha256, tuple(notes), int(pad or 0))
+    asked = {example.place for example in held_out}
+    questions = {row.place: _question(row) for row in rows if row.place in asked}
+    return TrainingData(train, held_out, rows.sha256, tuple(notes), int(pad or 0), questions)
+
+
+def _question(row: Conversation) -> str:
+    """Give what stands before the first answer, in the person's own words; nothing for running text."""
+    before = list(takewhile(lambda turn: turn.role != "assistant", row.turns))
+    return before[-1].content if before else ""
 
 
 def quantization_of(settings: TrainSettings) -> Quantization | None:

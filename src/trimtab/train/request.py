@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +41,8 @@ class TrainRequest:
         model_name: what the person called the model.
         device: "auto", "cpu", "cuda", ...
         tensorboard: write TensorBoard event files beside metrics.jsonl.
-        questions: prompts answered before and after, for the report.
+        questions: held-out prompts answered before and after, for the report.
+        answer_tokens: longest such answer in tokens.
     """
 
     model: Path
@@ -51,7 +52,8 @@ class TrainRequest:
     model_name: str = ""
     device: str = "auto"
     tensorboard: bool = False
-    questions: tuple[str, ...] = field(default=())
+    questions: int = 3
+    answer_tokens: int = 64
 
     def data_settings(self) -> DataSettings:
         """Give the part of the settings that concerns the data."""

@@ -64,6 +64,12 @@ class Plan:
             "advice": list(self.advice),
         }
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Plan:
+        """Read back what ``to_json`` gave."""
+        kept = {name: values[name] for name in cls.__dataclass_fields__}
+        return cls(**kept | {"advice": tuple(kept["advice"])})
+
 
 def make_plan(
     document: Mapping[str, Any],

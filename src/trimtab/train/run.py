@@ -1,0 +1,109 @@
+"""A whole run as a person sees it: the plan, the training, and the report that compares the two."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from trimtab.core import device as devices
+from trimtab.core.job import Event, Job, Note, Result, Saved, Started
+from trimtab.models.config import read_model_config
+from trimtab.store.durable import hash_file, write_bytes
+from trimtab.train.loop import train
+from trimtab.train.plan import Plan, make_plan, plan_events
+from trimtab.train.questions import Answered, read_answers
+from trimtab.train.report import Report, write_report
+from trimtab.train.request import TrainRequest
+from trimtab.train.resume import surroundings
+
+PLAN_NAME: Final = "plan.json"
+ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
+
+
+def run(request: TrainRequest, *, behaviours: Mapping[str, str] | None = None) -> Job:
+    """Plan, train and report; the last event is the result of the training.
+
+    Args:
+        request: what to train.
+        behaviours: name of something visible to the regular expression that finds it in an answer; counted over the
+            held-out prompts before and after.
+
+    Raises:
+        whatever ``train`` raises.
+    """
+    plan = yield from _planned(request)
+    notes: list[str] = []
+    values: dict[str, Any] = {}
+    for event in train(request):
+        if isinstance(event, Note):
+            notes.append(event.text)
+        if isinstance(event, Result):
+            values = event.values
+        else:
+            yield event
+    answered = read_answers(request.out)
+    counted = count_behaviours(answered, behaviours or {})
+    path = write_report(request.out, _report(request, plan, values, answered, counted, notes))
+    yield Saved("report", str(path))
+    yield Result(values | {"report": str(path), "behaviours": {name: list(seen) for name, seen in counted.items()}})
+
+
+def count_behaviours(answered: Sequence[Answered], patterns: Mapping[str, str]) -> dict[str, tuple[int, int, int]]:
+    """Count the answers in which each pattern is found: before, after, among how many."""
+    counted = {}
+    for name, pattern in patterns.items():
+        found = re.compile(pattern)
+        before = sum(bool(found.search(item.before)) for item in answered)
+        after = sum(bool(found.search(item.after)) for item in answered)
+        counted[name] = (before, after, len(answered))
+    return counted
+
+
+def _planned(request: TrainRequest) -> Any:
+    """Make the plan, or take up the one that this run folder began with."""
+    path = request.out / PLAN_NAME
+    if path.is_file():
+        try:
+            return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError):
+            pass  # a plan is only advice: a damaged one is made again
+    yield Started("planning")
+    device = devices.pick(request.device).type
+    plan = make_plan(read_model_config(request.model), request.settings, device=device)
+    yield from _shown(plan, request)
+    request.out.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, json.dumps(plan.to_json()).encode())
+    return plan
+
+
+def _shown(plan: Plan, request: TrainRequest) -> list[Event]:
+    return list(plan_events(plan, steps=request.settings.steps or None))
+
+
+def _report(
+    request: TrainRequest,
+    plan: Plan,
+    values: Mapping[str, Any],
+    answered: Sequence[Answered],
+    counted: Mapping[str, tuple[int, int, int]],
+    notes: Sequence[str],
+) -> Report:
+    weights = Path(values["adapter"]) / ADAPTER_WEIGHTS
+    hashes = {str(key): str(values[key]) for key in ("model_sha256", "data_sha256") if key in values}
+    if weights.is_file():
+        hashes["adapter_sha256"] = hash_file(weights).sha256
+    return Report(
+        title=f"{request.model_name or request.model.name}, tuned with {request.settings.method}",
+        result=values,
+        settings={"model": str(request.model), "data": request.data} | asdict(request.settings),
+        hashes=hashes,
+        versions=surroundings(),
+        plan=plan,
+        answered=answered,
+        counted=counted,
+        notes=notes,
+    )
