@@ -114,10 +114,8 @@ class TrainSettings:
         Raises:
             RangeError: a value, or a combination of values, is not allowed.
         """
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                given = shown(getattr(self, name))
-                raise RangeError(f"{name} = {given}: allowed is {', '.join(map(str, choices))}.")
+        for name in _CHOICES:
+            _check_choice(name, getattr(self, name))
         for name, (least, most) in _RANGES.items():
             if not least <= getattr(self, name) <= most:
                 raise RangeError(f"{name} = {shown(getattr(self, name))}: allowed is {least} to {most}.")
@@ -224,6 +222,12 @@ RECIPES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType({"guanaco": G
 """Named sets of settings; guanaco is arXiv:2305.14314, appendix B and table 9 (7B and 13B, OASST1)."""
 
 
+def _check_choice(name: str, value: Any) -> None:
+    choices = _CHOICES.get(name)
+    if choices is not None and value not in choices:
+        raise RangeError(f"{name} = {shown(value)}: allowed is {', '.join(map(str, choices))}.")
+
+
 def read_settings(
     *,
     config: Path | None = None,
@@ -276,6 +280,7 @@ def _checked(values: dict[str, Any], source: str) -> dict[str, Any]:
         if key not in defaults:
             raise UsageError(f"{source}: unknown setting {shown(key)}. {did_you_mean(key, defaults)}")
         checked[key] = _read_as(defaults[key], value, f"{source}: {key}")
+        _check_choice(key, checked[key])
     return checked
 
 
