@@ -60,7 +60,7 @@ CASES: dict[str, tuple[str, int, str]] = {
     "generate: a damaged config": ("generate bad-config --prompt x", 1, "bad-config"),
     "generate: damaged weights": ("generate bad-weights --prompt x", 1, "bad-weights"),
     "generate: a damaged tokenizer": ("generate bad-tokenizer --prompt x", 1, "bad-tokenizer"),
-    "generate: a template that breaks out": ("generate bad-template --prompt x", 1, "bad-template"),
+    "generate: a template that breaks out": ("generate bad-template --prompt x", 2, "bad-template"),
     "generate: a damaged adapter": ("generate good --adapter bad-adapter --prompt x", 1, "bad-adapter"),
     "generate: no adapter": ("generate good --adapter EMPTY --prompt x", 2, "adapter_config.json"),
     "generate: a damaged GGUF": ("generate bad.gguf --prompt x", 1, "bad.gguf"),

@@ -15,8 +15,8 @@ import tiny
 from hostile.attack import nothing_runs, refused
 from hostile.test_folders import code_that_marks
 from trimtab.core.errors import FormatError
-from trimtab.models.templates import chat_text
 from trimtab.models.tokenizer import read_tokenizer
+from trimtab.text.generation import Speaker
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 
@@ -130,9 +130,9 @@ def test_a_template_that_could_take_everything_is_refused_when_it_is_read(folder
 @pytest.mark.parametrize("case", REFUSED_WHEN_RUN)
 def test_a_template_that_tries_to_get_out_is_stopped(folder, case):
     (folder / "chat_template.jinja").write_text(REFUSED_WHEN_RUN[case])
-    tokenizer = read_tokenizer(folder)
+    speaker = Speaker(tiny.llama(), read_tokenizer(folder))
     with nothing_runs(folder):
-        assert isinstance(refused(lambda: chat_text(tokenizer, MESSAGES), folder), FormatError)
+        refused(lambda: speaker.chat_prompt(MESSAGES), folder)
 
 
 @pytest.mark.parametrize(
@@ -145,4 +145,4 @@ def test_a_template_that_tries_to_get_out_is_stopped(folder, case):
 )
 def test_what_real_templates_do_is_allowed(folder, template):
     (folder / "chat_template.jinja").write_text(template)
-    assert chat_text(read_tokenizer(folder), MESSAGES)
+    assert Speaker(tiny.llama(), read_tokenizer(folder)).chat_prompt(MESSAGES)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from trimtab.core.errors import FormatError
 
@@ -36,23 +35,6 @@ def check_template(template: str, path: Path) -> None:
         raise FormatError(path, f"has a chat template that multiplies by more than {MAX_FACTOR}, or twice in a row")
     if _loop_depth(tree) > MAX_LOOPS_INSIDE_LOOPS:
         raise FormatError(path, f"has a chat template with loops nested deeper than {MAX_LOOPS_INSIDE_LOOPS}")
-
-
-def chat_text(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
-    """Write a conversation in the model's own format, ready for its answer.
-
-    Raises:
-        FormatError: the template refuses these messages, or tries what the sandbox bars.
-    """
-    from jinja2 import TemplateError
-
-    try:
-        return cast(str, tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
-    except (TemplateError, ArithmeticError, ValueError, TypeError, RecursionError) as error:
-        place = tokenizer.name_or_path or "the tokenizer"
-        raise FormatError(
-            place, f"has a chat template that fails ({_first_line(error)})", remedy="Use --raw."
-        ) from error
 
 
 def _parser() -> Any:

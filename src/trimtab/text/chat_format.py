@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from jinja2 import TemplateRuntimeError
+
 Tokenizer: TypeAlias = Any
 """A tokenizer of transformers, of any backend."""
 
@@ -47,12 +49,14 @@ def write_messages(
         generate: end where the assistant would begin to speak.
 
     Raises:
-        jinja2.TemplateError: the template refuses these roles.
+        jinja2.TemplateError: the template refuses these roles, fails, or tries what the sandbox bars.
     """
     given = [dict(message) for message in messages]
-    return str(
-        tokenizer.apply_chat_template(given, chat_template=template, tokenize=False, add_generation_prompt=generate)
-    )
+    options = {"chat_template": template, "tokenize": False, "add_generation_prompt": generate}
+    try:
+        return str(tokenizer.apply_chat_template(given, **options))
+    except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
+        raise TemplateRuntimeError((str(error).splitlines() or [type(error).__name__])[0]) from error
 
 
 def beginning(tokenizer: Tokenizer) -> list[int]:

@@ -91,8 +91,10 @@ class Speaker:
             return write_messages(messages, self.tokenizer, own or FALLBACK_TEMPLATE, generate=True)
         except TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
+            place = getattr(self.tokenizer, "name_or_path", "") or "the model"
+            problem = (str(error).splitlines() or [type(error).__name__])[0]
             raise RangeError(
-                f"the model's chat template refuses the roles {roles} ({error}). Use --raw, or other roles."
+                f"{place}: the chat template refuses the roles {roles} ({problem}). Use --raw, or other roles."
             ) from error
 
     def answer(self, prompt: str, sampling: Sampling) -> Answer:
