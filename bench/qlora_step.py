@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 RANK = 16
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, nargs="*", default=[2, 1])
     parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--json")
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=int, nargs=2, default=SHAPES[0], help=argparse.SUPPRESS)
     given = parser.parse_args(argv)
@@ -39,8 +40,7 @@ def main(argv: list[str]) -> None:
     rows = [row for threads in given.threads for shape in SHAPES for row in compare(given, shape, threads)]
     print_table(rows)
     if given.json:
-        with open(given.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
+        given.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
 def compare(given: argparse.Namespace, shape: tuple[int, int], threads: int) -> list[dict[str, Any]]:
@@ -55,14 +55,28 @@ def compare(given: argparse.Namespace, shape: tuple[int, int], threads: int) -> 
     where = {"shape": f"{shape[0]}x{shape[1]}", "threads": threads}
 
     def row(what: str, peer: str, mine: float, theirs: float, goal: str) -> dict[str, Any]:
-        return {"what": what, "peer": peer, **where, "ours": mine, "theirs": theirs, "ratio": theirs / mine, "goal": goal}
+        return {
+            "what": what,
+            "peer": peer,
+            **where,
+            "ours": mine,
+            "theirs": theirs,
+            "ratio": theirs / mine,
+            "goal": goal,
+        }
 
     return [
         row("step, s", "transformers + peft + bitsandbytes NF4", ours, seconds["bitsandbytes"], ">= 1.5"),
         row("step, s", "transformers + peft LoRA, fp32 base", ours, seconds["peft-fp32"], ">= 1.0"),
         row("tokens/s", "transformers + peft + bitsandbytes NF4", tokens / ours, tokens / seconds["bitsandbytes"], ""),
         row("step over matrix products alone", "fp32 GEMM floor", ours, seconds["floor"], "stretch >= 0.8"),
-        row("peak RSS, MB", "transformers + peft + bitsandbytes NF4", peak["trimtab"] / 1e6, peak["bitsandbytes"] / 1e6, ">= 2.0"),
+        row(
+            "peak RSS, MB",
+            "transformers + peft + bitsandbytes NF4",
+            peak["trimtab"] / 1e6,
+            peak["bitsandbytes"] / 1e6,
+            ">= 2.0",
+        ),
     ]
 
 
@@ -97,17 +111,15 @@ def measure(side: str, model: str, shape: tuple[int, int], threads: int) -> dict
 
 def trimtab_step(folder: str, ids: Any) -> Any:
     """Ours."""
-    from pathlib import Path
-
     import torch
 
+    from trimtab.nn.freeze import trainable
     from trimtab.optim import PagedAdamW
     from trimtab.train.data import Batch
     from trimtab.train.prepare import build_model
     from trimtab.train.request import TrainRequest
     from trimtab.train.settings import TrainSettings
     from trimtab.train.step import accumulate_gradients, finish_step
-    from trimtab.nn.freeze import trainable
 
     request = TrainRequest(Path(folder), "", Path(), TrainSettings(rank=RANK, alpha=RANK))
     model = build_model(request, torch.device("cpu"))
@@ -133,7 +145,9 @@ def bitsandbytes_step(folder: str, ids: Any) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,
     )
-    return peft_steps(AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, dtype=torch.float32), ids)
+    return peft_steps(
+        AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, dtype=torch.float32), ids
+    )
 
 
 def peft_step(folder: str, ids: Any) -> Any:
@@ -164,14 +178,22 @@ def peft_steps(net: Any, ids: Any) -> Any:
 
 
 def floor_step(folder: str, ids: Any) -> Any:
-    """Only the products that no implementation can avoid: forward and input gradient of every linear layer and the head."""
+    """Only the products that nobody can avoid: forward and input gradient of every linear layer and the head."""
     import torch
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder)
     width, inner, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
     keys = width // heads * config.num_key_value_heads
-    layer = [(width, width), (keys, width), (keys, width), (width, width), (inner, width), (inner, width), (width, inner)]
+    layer = [
+        (width, width),
+        (keys, width),
+        (keys, width),
+        (width, width),
+        (inner, width),
+        (inner, width),
+        (width, inner),
+    ]
     shapes = layer * config.num_hidden_layers + [(config.vocab_size, width)]
     weights = {shape: torch.randn(shape) for shape in set(shapes)}
     rows = ids.numel()

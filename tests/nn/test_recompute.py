@@ -1,4 +1,4 @@
-"""Outputs made again in the backward pass: same gradients, fewer bytes kept, and nothing confused by reuse of memory."""
+"""Outputs made again in the backward pass: same gradients, fewer bytes kept, nothing confused by reuse of memory."""
 
 from __future__ import annotations
 
