@@ -203,7 +203,14 @@ class _Run:
                 "elapsed_s": state.elapsed_s,
             }
             self.metrics.add(state.step, values)
-        return Progress("training", state.step, self.total_steps, "steps", values)
+        return Progress("training", state.step, self._expected_steps(), "steps", values)
+
+    def _expected_steps(self) -> int:
+        """Give the steps that the run will do, as far as the time limit lets one foresee."""
+        limit, state = self.request.settings.time_limit_s, self.state
+        if not limit or not state.elapsed_s:
+            return self.total_steps
+        return min(self.total_steps, max(state.step, int(limit * state.step / state.elapsed_s)))
 
     def _evaluation_is_planned(self) -> bool:
         """Tell whether the settings ask for an evaluation at this step, whatever ends the run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -32,8 +33,9 @@ def chart(lines: Sequence[Line], *, x_label: str, y_label: str) -> str:
     points = [point for line in lines for point in line.points]
     if not points:
         return '<p class="quiet">Nothing was measured.</p>'
-    x_low, x_high = _range([x for x, _ in points])
-    y_low, y_high = _range([y for _, y in points])
+    x_ticks = round_ticks([x for x, _ in points])
+    y_ticks = round_ticks([y for _, y in points])
+    (x_low, x_high), (y_low, y_high) = (x_ticks[0], x_ticks[-1]), (y_ticks[0], y_ticks[-1])
 
     def place(point: Point) -> tuple[float, float]:
         across = LEFT + (point[0] - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
@@ -41,14 +43,8 @@ def chart(lines: Sequence[Line], *, x_label: str, y_label: str) -> str:
         return across, down
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{y_label} over {x_label}">']
-    parts += [
-        _tick_y(y_low + (y_high - y_low) * n / TICKS, place((x_low, y_low + (y_high - y_low) * n / TICKS))[1])
-        for n in range(TICKS + 1)
-    ]
-    parts += [
-        _tick_x(x_low + (x_high - x_low) * n / TICKS, place((x_low + (x_high - x_low) * n / TICKS, y_low))[0])
-        for n in range(TICKS + 1)
-    ]
+    parts += [_tick_y(value, place((x_low, value))[1]) for value in y_ticks]
+    parts += [_tick_x(value, place((value, y_low))[0]) for value in x_ticks]
     parts += [_drawn(line, [place(point) for point in line.points]) for line in lines if line.points]
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text class="label" x="{middle:.0f}" y="{HEIGHT - 4}" text-anchor="middle">{x_label}</text></svg>')
@@ -65,10 +61,16 @@ def smoothed(points: Sequence[Point], *, share: float = 0.2) -> list[Point]:
     return means
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
+def round_ticks(values: Sequence[float]) -> list[float]:
+    """Give about five round numbers, evenly spaced, that enclose the values."""
     low, high = min(values), max(values)
-    margin = (high - low) * 0.06 or abs(high) * 0.05 or 1.0
-    return low - margin, high + margin
+    span = (high - low) or abs(high) or 1.0
+    rough = span / TICKS
+    scale = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * scale for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if factor * scale >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
+    return [round(index * step, 12) for index in range(first, last + 1)]
 
 
 def _drawn(line: Line, places: Sequence[tuple[float, float]]) -> str:
