@@ -21,15 +21,15 @@ def stored_names(net: nn.Module, stored: Iterable[str]) -> dict[str, str]:
     Returns:
         Name in the network to name in the checkpoint, for every tensor of the network that the checkpoint holds.
     """
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightRenaming, rename_source_key
-
     own: dict[str, Any] = net.state_dict()
     present = set(stored)
     found = {name: name for name in own if name in present}
     left = present - found.keys()
     if len(found) == len(own) or not left:
         return found
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, rename_source_key
+
     renamings = [step for step in get_model_conversion_mapping(net) if isinstance(step, WeightRenaming)]
     prefix = cast(str, getattr(net, "base_model_prefix", ""))
     for name in sorted(left):

@@ -24,13 +24,15 @@ def skeleton(folder: Path) -> nn.Module:
         MissingError: the folder has no config.json.
         FormatError: the config is damaged, or names no network that transformers knows.
     """
+    from transformers.initialization import no_init_weights
+
     config = network_config(folder)
     auto = auto_class(config)
     try:
         if _positions(config) > LONG_WINDOW:
             with torch.device("meta"):
                 _refuse_large_buffers(folder, auto.from_config(config, dtype=torch.float32))
-        with parameters_on_meta():
+        with parameters_on_meta(), no_init_weights():
             net: nn.Module = auto.from_config(config, dtype=torch.float32)
     except FormatError:
         raise
