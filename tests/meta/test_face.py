@@ -1,8 +1,7 @@
-"""What ``import trimtab`` gives, and what it costs."""
+"""What ``import trimtab`` gives."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +14,6 @@ import trimtab
 from trimtab.core.errors import MissingError, RangeError
 from trimtab.nn import QuantizedLinear
 
-HEAVY = ("torch", "transformers", "numpy", "safetensors", "typer", "rich", "pydantic")
-MAX_IMPORT_S = 0.1
-
 
 def ask_fresh_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -26,16 +22,6 @@ def ask_fresh_python(code: str) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.llama_folder(tmp_path_factory.mktemp("model"))
-
-
-def test_importing_loads_nothing_heavy():
-    loaded = json.loads(ask_fresh_python("import json, sys, trimtab; print(json.dumps(sorted(sys.modules)))"))
-    assert not set(HEAVY) & set(loaded)
-
-
-def test_importing_takes_less_than_a_tenth_of_a_second_of_processor_time():
-    code = "import time; a = time.process_time(); import trimtab; print(time.process_time() - a)"
-    assert min(float(ask_fresh_python(code)) for _ in range(3)) < MAX_IMPORT_S
 
 
 NAMES = (
