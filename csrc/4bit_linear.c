@@ -1,5 +1,5 @@
 /* Few vectors times a 4-bit matrix: picks a kernel. */
-#include "few_rows.h"
+#include "many_rows.h"
 
 int multiply_integer(const weight4 *w, const float *x, const float *bias, float *y, int level, int threads);
 
@@ -17,4 +17,14 @@ EXPORT int trimtab_linear_4bit(
 #endif
     const few_rows job = {w, decode_row, w->rows, w->cols, x, count, bias, y, level};
     return multiply_few(&job, threads);
+}
+
+/* y (count, rows) = x (count, cols) W^T + bias where `turned`, else y (count, cols) = x (count, rows) W.
+ * Needs AVX2; gives 0 where memory is short. */
+EXPORT int trimtab_product_4bit(
+    const weight4 *w, const float *x, int64_t count, int turned, const float *bias, float *y, int level, int threads
+) {
+    const int64_t cols = turned ? w->rows : w->cols, depth = turned ? w->cols : w->rows;
+    const many_rows job = {w, decode_row, turned, cols, depth, x, count, bias, y, level};
+    return multiply_many(&job, threads < 1 ? 1 : threads);
 }

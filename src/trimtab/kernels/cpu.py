@@ -1,7 +1,8 @@
 """The compiled kernels: hands checked tensors to the C library.
 
-Everything here has a twin of the same name in ``reference``. Long inputs are multiplied by PyTorch's own float32
-matrix product, with the weight made dense a tile at a time in a buffer that is used again.
+Everything here has a twin of the same name in ``reference``. Long inputs are multiplied by our own float32 matrix
+product, which makes the weight dense a tile at a time while it packs it; where the processor lacks AVX2, and for 8-bit
+weights, by PyTorch's, with the tile in a buffer that is used again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from trimtab.kernels.packed import FLOATS, Packed4bit, blocks_of
 GROUP = 64
 """The kernels for few rows take this many columns at a time."""
 
+PORTABLE = 0
+"""The level of plain C, without vector instructions of its own."""
+
 FEW_ROWS = 16
 """Rows of activations up to which our own kernels beat tiles and a matrix product."""
 
@@ -37,6 +41,7 @@ _ARGUMENTS = {
     "trimtab_quantize_4bit": (_P, _I, _N, _N, _P, _P, _P, _P, _I, _I),
     "trimtab_dequantize_4bit": (_P, _N, _N, _N, _N, _P, _I, _I, _I),
     "trimtab_linear_4bit": (_P, _P, _N, _P, _P, _I, _I, _I),
+    "trimtab_product_4bit": (_P, _P, _N, _I, _P, _P, _I, _I),
     "trimtab_quantize_8bit": (_P, _N, _N, _P, _I, _P, _P, _I),
     "trimtab_dequantize_8bit": (_P, _N, _N, _P, _P, _P, _I),
     "trimtab_dequantize_rows": (_P, _N, _N, _N, _N, _P, _I, _I),
@@ -76,7 +81,7 @@ def _function(name: str) -> Callable[..., Any]:
     assert found is not None
     function = getattr(found, name)
     function.argtypes = _ARGUMENTS[name]
-    function.restype = c_int if name.startswith("trimtab_linear") else None
+    function.restype = c_int if name.startswith(("trimtab_linear", "trimtab_product")) else None
     return function  # type: ignore[no-any-return]
 
 
@@ -170,7 +175,7 @@ def linear_4bit(
     rows, cols = packed.shape
     count = _rows_of(x, cols)
     if not 0 < count <= FEW_ROWS or cols % GROUP:
-        return _tiled_linear(x, _decoder_4bit(packed), packed.shape, bias)
+        return _product(x, packed, bias, turned=True)
     x32, y, bias32 = _operands(x, rows, bias)
     done = _function("trimtab_linear_4bit")(
         byref(_weight4(packed)),
@@ -187,7 +192,28 @@ def linear_4bit(
 
 def linear_4bit_input_grad(grad: Float[Tensor, "*batch rows"], packed: Packed4bit) -> Float[Tensor, "*batch cols"]:
     """Multiply by the weight, one tile of it at a time."""
-    return _tiled_input_grad(grad, _decoder_4bit(packed), packed.shape)
+    return _product(grad, packed, None, turned=False)
+
+
+def _product(x: Tensor, packed: Packed4bit, bias: Tensor | None, *, turned: bool) -> Tensor:
+    """Multiply many rows by the weight, or, ``turned``, by its transpose."""
+    rows, cols = packed.shape
+    depth, wide = (cols, rows) if turned else (rows, cols)
+    if level() == PORTABLE or not x.numel() or not rows * cols:
+        decode = _decoder_4bit(packed)
+        return _tiled_linear(x, decode, packed.shape, bias) if turned else _tiled_input_grad(x, decode, packed.shape)
+    x32, y, bias32 = _operands(x, wide, bias)
+    done = _function("trimtab_product_4bit")(
+        byref(_weight4(packed)),
+        x32.data_ptr(),
+        _rows_of(x, depth),
+        turned,
+        None if bias32 is None else bias32.data_ptr(),
+        y.data_ptr(),
+        level(),
+        torch.get_num_threads(),
+    )
+    return _finished(done, y, x.dtype)
 
 
 def linear_8bit(

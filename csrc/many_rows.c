@@ -1,0 +1,184 @@
+/* Many vectors times a quantized matrix: a matrix product that makes its right factor dense on the way.
+ *
+ * Each thread owns a run of output columns. It decodes a tile of the matrix straight into panels, PANEL columns wide
+ * and DEPTH deep, that fit its second-level cache, and multiplies every row of x with them in a register block of
+ * BLOCK rows. No more of the matrix is ever dense than one tile a thread. Sums run over the whole depth in order, in
+ * float32 with fused multiply-add.
+ */
+#include "many_rows.h"
+
+#if HAVE_X86
+
+enum { DEPTH = 512, STRIDE = DEPTH + 8, TILE_FLOATS = 160 * 1024, SQUARE = 8 };
+
+/* y[r][0 .. 2 vectors) (+)= sum over k of x[r][k] * panel[k][0 .. 2 vectors); x has rows of STRIDE. */
+#define BLOCK_PRODUCT(name, target, vector, width, block, load, store, broadcast, fma, zero)                         \
+    target static void name(const float *x, const float *panel, int64_t depth, float *y, int64_t stride, int first) { \
+        vector sums[block][2];                                                                                       \
+        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                                   \
+            sums[r][0] = first ? zero() : load(y + r * stride);                                                      \
+            sums[r][1] = first ? zero() : load(y + r * stride + width);                                              \
+        }                                                                                                            \
+        for (int64_t k = 0; k < depth; k++, panel += 2 * width) {                                                    \
+            const vector left = load(panel), right = load(panel + width);                                            \
+            _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                               \
+                const vector here = broadcast(x[r * STRIDE + k]);                                                    \
+                sums[r][0] = fma(here, left, sums[r][0]);                                                            \
+                sums[r][1] = fma(here, right, sums[r][1]);                                                           \
+            }                                                                                                        \
+        }                                                                                                            \
+        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                                   \
+            store(y + r * stride, sums[r][0]);                                                                       \
+            store(y + r * stride + width, sums[r][1]);                                                               \
+        }                                                                                                            \
+    }
+
+BLOCK_PRODUCT(product_avx2, TARGET_AVX2, __m256, 8, 6, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps,
+              _mm256_fmadd_ps, _mm256_setzero_ps)
+BLOCK_PRODUCT(product_avx512, TARGET_AVX512, __m512, 16, 12, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps,
+              _mm512_fmadd_ps, _mm512_setzero_ps)
+
+typedef void (*product_function)(const float *, const float *, int64_t, float *, int64_t, int);
+
+/* Writes the transpose of 8 rows of 8 to rows that lie `wide` apart. */
+TARGET_AVX2 static void transpose_square(const float *from, int64_t stride, float *to, int64_t wide) {
+    __m256 a[SQUARE], b[SQUARE];
+    for (int i = 0; i < SQUARE; i++) a[i] = _mm256_loadu_ps(from + i * stride);
+    for (int i = 0; i < SQUARE; i += 2) {
+        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < SQUARE; i += 4) {
+        a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
+        a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
+        a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+        a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(to + i * wide, _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
+        _mm256_storeu_ps(to + (i + 4) * wide, _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+    }
+}
+
+typedef struct {
+    product_function product;
+    int64_t block, panel; /* rows and columns of a register block */
+    float *tile, *rows, *lines, *spill;
+} workspace;
+
+/* Fills panels with matrix rows col .. col + cols, columns k .. k + depth, turned over. */
+static void fill_turned(const many_rows *job, const workspace *own, int64_t col, int64_t cols, int64_t k, int64_t depth) {
+    const int64_t wide = own->panel;
+    for (int64_t from = 0; from < cols; from += SQUARE) {
+        const int64_t here = smaller(SQUARE, cols - from);
+        for (int64_t i = 0; i < SQUARE; i++) {
+            float *line = own->lines + i * DEPTH;
+            if (i < here) job->decode(job->matrix, col + from + i, k, depth, line, job->level);
+            else memset(line, 0, (size_t)depth * sizeof(float));
+        }
+        float *panel = own->tile + from / wide * depth * wide + from % wide;
+        int64_t done = 0;
+        for (; done + SQUARE <= depth; done += SQUARE) transpose_square(own->lines + done, DEPTH, panel + done * wide, wide);
+        for (; done < depth; done++)
+            for (int64_t i = 0; i < SQUARE; i++) panel[done * wide + i] = own->lines[i * DEPTH + done];
+    }
+}
+
+/* Fills panels with matrix columns col .. col + cols of the rows k .. k + depth. */
+static void fill_straight(const many_rows *job, const workspace *own, int64_t col, int64_t cols, int64_t k, int64_t depth) {
+    const int64_t wide = own->panel;
+    for (int64_t i = 0; i < depth; i++) {
+        for (int64_t from = 0; from < cols; from += DEPTH) {
+            const int64_t here = smaller(DEPTH, cols - from);
+            job->decode(job->matrix, k + i, col + from, here, own->lines, job->level);
+            for (int64_t done = 0; done < here; done += wide) {
+                float *panel = own->tile + (from + done) / wide * depth * wide + i * wide;
+                const int64_t part = smaller(wide, here - done);
+                memcpy(panel, own->lines + done, (size_t)part * sizeof(float));
+                memset(panel + part, 0, (size_t)(wide - part) * sizeof(float));
+            }
+        }
+    }
+}
+
+/* One register block of output; at the edges through a buffer, so that nothing outside is touched. */
+static void write_block(const many_rows *job, const workspace *own, const float *panel, int64_t depth, int64_t row,
+                        int64_t rows, int64_t col, int64_t cols, int first) {
+    float *y = job->y + row * job->cols + col;
+    if (rows == own->block && cols == own->panel) {
+        own->product(own->rows, panel, depth, y, job->cols, first);
+        return;
+    }
+    own->product(own->rows, panel, depth, own->spill, own->panel, 1);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < cols; c++)
+            y[r * job->cols + c] = own->spill[r * own->panel + c] + (first ? 0.0f : y[r * job->cols + c]);
+}
+
+static void multiply_tile(const many_rows *job, const workspace *own, int64_t col, int64_t cols, int64_t k, int64_t depth) {
+    if (job->turned) fill_turned(job, own, col, cols, k, depth);
+    else fill_straight(job, own, col, cols, k, depth);
+    for (int64_t row = 0; row < job->count; row += own->block) {
+        const int64_t rows = smaller(own->block, job->count - row);
+        for (int64_t r = 0; r < own->block; r++) {
+            const int64_t source = row + (r < rows ? r : 0);
+            memcpy(own->rows + r * STRIDE, job->x + source * job->depth + k, (size_t)depth * sizeof(float));
+        }
+        for (int64_t done = 0; done < cols; done += own->panel) {
+            const float *panel = own->tile + done / own->panel * depth * own->panel;
+            write_block(job, own, panel, depth, row, rows, col + done, smaller(own->panel, cols - done), k == 0);
+        }
+    }
+}
+
+static void add_bias(const many_rows *job, int64_t col, int64_t cols) {
+    for (int64_t row = 0; row < job->count; row++)
+        for (int64_t c = col; c < col + cols; c++) job->y[row * job->cols + c] += job->bias[c];
+}
+
+static int64_t even_share(int64_t size, int64_t most, int64_t unit) {
+    const int64_t parts = (size + most - 1) / most;
+    return ((size + parts - 1) / parts + unit - 1) / unit * unit;
+}
+
+static int multiply_columns(const many_rows *job, int64_t begin, int64_t end) {
+    const int wide = job->level >= AVX512;
+    const int64_t block = wide ? 12 : 6, panel = wide ? 32 : 16;
+    const int64_t depth = even_share(job->depth, DEPTH, SQUARE);
+    const int64_t tile = even_share(end - begin, smaller(TILE_FLOATS / depth / panel * panel, end - begin + panel), panel);
+    const int64_t sizes[] = {(tile + panel) * depth, block * STRIDE, SQUARE * DEPTH, block * panel};
+    float *scratch = NULL;
+    if (posix_memalign((void **)&scratch, 64, (size_t)(sizes[0] + sizes[1] + sizes[2] + sizes[3]) * sizeof(float))) return 0;
+    const workspace own = {
+        wide ? product_avx512 : product_avx2, block, panel, scratch, scratch + sizes[0], scratch + sizes[0] + sizes[1],
+        scratch + sizes[0] + sizes[1] + sizes[2],
+    };
+    for (int64_t col = begin; col < end; col += tile) {
+        const int64_t cols = smaller(tile, end - col);
+        for (int64_t k = 0; k < job->depth; k += depth)
+            multiply_tile(job, &own, col, cols, k, smaller(depth, job->depth - k));
+        if (job->bias) add_bias(job, col, cols);
+    }
+    free(scratch);
+    return 1;
+}
+
+int multiply_many(const many_rows *job, int threads) {
+    int done = 1;
+    const int64_t unit = 64, share = even_share((job->cols + threads - 1) / threads, INT64_MAX / 2, unit);
+#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(&& : done)
+    for (int64_t thread = 0; thread < threads; thread++) {
+        const int64_t begin = thread * share, end = smaller(begin + share, job->cols);
+        if (begin < end) done = multiply_columns(job, begin, end) && done;
+    }
+    return done;
+}
+
+#else
+
+int multiply_many(const many_rows *job, int threads) {
+    (void)job, (void)threads;
+    return 0;
+}
+
+#endif
