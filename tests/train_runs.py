@@ -46,7 +46,7 @@ def trained_bytes(request: TrainRequest) -> bytes:
 
 def measured(request: TrainRequest) -> list[dict[str, Any]]:
     """Give what a run measured, without what depends on the clock and on the machine."""
-    vague = ("tokens_per_s", "memory_bytes", "elapsed_s")
+    vague = ("tokens_per_s", "memory_bytes", "seconds", "elapsed_s")
     lines = (request.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [{key: value for key, value in json.loads(line).items() if key not in vague} for line in lines]
 

@@ -37,6 +37,7 @@ def making(base: Path, rows: Path, tmp_path: Path) -> Making:
     """Make requests of small runs; keywords are settings, but for ``out``, ``model`` and ``data``."""
 
     def make(*, out: str = "run", model: Path = base, data: Path = rows, **settings: Any) -> TrainRequest:
-        return TrainRequest(model, str(data), tmp_path / out, TrainSettings(**(SMALL | settings)), device="cpu")
+        chosen = TrainSettings(**(SMALL | settings))
+        return TrainRequest(model, str(data), tmp_path / out, chosen, device="cpu", questions=0)
 
     return make

@@ -39,7 +39,7 @@ def whole(base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> b
 
 
 def _request(base: Path, rows: Path, out: Path) -> TrainRequest:
-    return TrainRequest(base, str(rows), out, TrainSettings(**SMALL, save_every=1), device="cpu")
+    return TrainRequest(base, str(rows), out, TrainSettings(**SMALL, save_every=1), device="cpu", questions=0)
 
 
 def _truncate(path: Path) -> None:

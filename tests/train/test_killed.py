@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import shutil
 import signal
 import time
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from train_runs import command_line
+from trimtab.train.run import PLAN_NAME
 
 RUNS, KILLS_EACH, STEPS = 5, 5, 12
+PATIENCE_S = 300
 SETTINGS = ("batch_size=2", "accumulate=2", "max_length=48", "dropout=0.2", "eval_every=3", f"steps={STEPS}")
 HEAVY = ["trimtab.cli.main", "trimtab.train.loop", "transformers.models.llama.modeling_llama", "torch._dynamo"]
 
@@ -41,7 +44,7 @@ class Trainer:
 
     def finish(self, out: Path) -> tuple[bytes, bytes]:
         process = self.start(out)
-        process.join(60)
+        process.join(PATIENCE_S)
         assert process.exitcode == 0
         adapters = (out / name / "adapter_model.safetensors" for name in ("adapter", "adapter-best"))
         return tuple(path.read_bytes() for path in adapters)  # type: ignore[return-value]
@@ -55,6 +58,13 @@ class Trainer:
         return process.exitcode == -signal.SIGKILL
 
 
+def _folder(out: Path, *, plan: Path) -> Path:
+    """Make a run folder whose plan is made already: the kills are meant for the training."""
+    out.mkdir()
+    shutil.copy(plan, out)
+    return out
+
+
 @pytest.mark.slow
 def test_twenty_five_kills_at_random_moments_lose_no_bit(
     processes: ForkServerContext, base: Path, rows: Path, tmp_path: Path
@@ -62,15 +72,15 @@ def test_twenty_five_kills_at_random_moments_lose_no_bit(
     trainer = Trainer(processes, base, rows)
     trainer.finish(tmp_path / "first")  # whoever comes first pays for what is imported late
     began = time.perf_counter()
-    whole = trainer.finish(tmp_path / "whole")
+    whole = trainer.finish(_folder(tmp_path / "whole", plan=tmp_path / "first" / PLAN_NAME))
     duration = time.perf_counter() - began
     moments = random.Random(20231)
     kills = in_training = 0
     for number in range(RUNS):
-        out = tmp_path / f"killed-{number}"
+        out = _folder(tmp_path / f"killed-{number}", plan=tmp_path / "first" / PLAN_NAME)
         for _ in range(KILLS_EACH):
             while not trainer.kill_after(out, moments.uniform(0, duration)):
-                out = tmp_path / f"{out.name}-again"  # it was faster; kill another
+                out = _folder(tmp_path / f"{out.name}-again", plan=tmp_path / "first" / PLAN_NAME)  # it was faster
             kills += 1
             in_training += any((out / "checkpoints").glob("step-[1-9]*"))
         assert trainer.finish(out) == whole

@@ -186,7 +186,7 @@ def test_a_time_limit_ends_the_run_and_a_longer_one_continues_it(making: Making)
 
 def test_the_guanaco_recipe_trains_on_real_trees(making: Making, base: Path, tmp_path: Path) -> None:
     settings = read_settings(recipe="guanaco", words=["steps=2", "accumulate=2", "max_length=100", "eval_limit=2"])
-    request = TrainRequest(base, str(TREES), tmp_path / "guanaco", settings, device="cpu")
+    request = TrainRequest(base, str(TREES), tmp_path / "guanaco", settings, device="cpu", questions=0)
     before, after = _learned(run(request))
     assert after < before
     config = json.loads((request.out / "adapter" / "adapter_config.json").read_text())
@@ -195,7 +195,7 @@ def test_the_guanaco_recipe_trains_on_real_trees(making: Making, base: Path, tmp
 
 def test_the_guanaco_recipe_adapts_every_layer_and_learns_from_every_word(base: Path, tmp_path: Path) -> None:
     settings = read_settings(recipe="guanaco", words=["max_length=100"])
-    request = TrainRequest(base, str(TREES), tmp_path, settings, device="cpu")
+    request = TrainRequest(base, str(TREES), tmp_path, settings, device="cpu", questions=0)
     assert all(len(example) - example.trained_tokens <= 1 for example in _examples(request))
     assert len(lora_layers(build_model(request, torch.device("cpu")).net)) == 2 * 7
 

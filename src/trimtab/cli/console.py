@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,13 +58,14 @@ def _for_a_person(job: Job, output: Output) -> dict[str, Any]:
     from rich.progress import Progress as Bar
 
     console = Console(quiet=output.quiet, highlight=False, soft_wrap=True)
-    columns = (
+    columns = (  # what a narrow terminal cuts off stands last
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=16),
         TextColumn("{task.completed:g}/{task.total:g} {task.fields[unit]}"),
+        TimeRemainingColumn(compact=True),
         TextColumn("[dim]{task.fields[values]}"),
-        TimeRemainingColumn(),
+        TextColumn("[green]{task.fields[saved]}"),
     )
     values: dict[str, Any] = {}
     lively = sys.stdout.isatty() and not output.quiet
@@ -88,36 +90,52 @@ class _Printer:
         if isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, Started):
-            where = f" -> {event.out}" if event.out else ""
-            self._line(f"[bold]{event.what}[/bold]{where}")
+            self._line((event.what, "bold"), (f" -> {event.out}" if event.out else "", ""))
         elif isinstance(event, Note):
-            style = {"warning": "yellow", "heading": "bold cyan"}.get(event.kind)
-            text = event.text if event.kind != "warning" else f"! {event.text}"
-            self._line(text if event.kind == "heading" else f"  {text}", style)
+            style = {"warning": "yellow", "heading": "bold cyan"}.get(event.kind, "")
+            mark = {"warning": "  ! ", "heading": ""}.get(event.kind, "  ")
+            self._line((mark + event.text, style))
         elif isinstance(event, Saved):
-            self._line(f"  [green]saved[/green] {event.what}: {event.path}")
+            self._saved(event)
         elif isinstance(event, Table):
             self._table(event)
 
-    def _line(self, text: str, style: str | None = None) -> None:
-        self.console.print(text, style=style, markup=style is None)
+    def _saved(self, event: Saved) -> None:
+        """Tell what is complete; checkpoints on the way move by in the bar instead of filling the screen."""
+        if event.what == "checkpoint" and self.bar is not None and self.tasks:
+            for task in self.tasks.values():
+                self.bar.update(task, saved=f"saved {Path(event.path).name}")
+        else:
+            self._line(("  saved", "green"), (f" {event.what}: {event.path}", ""))
+
+    def _line(self, *parts: tuple[str, str]) -> None:
+        """Print pieces of text, each with its style; nothing in them is taken for markup."""
+        from rich.text import Text
+
+        self.console.print(Text.assemble(*parts))
 
     def _progress(self, event: Progress) -> None:
         values = "  ".join(f"{key} {figure}" for key, figure in _figures(event.values))
         if self.bar is not None:
-            if event.what not in self.tasks:
-                self.tasks[event.what] = self.bar.add_task(event.what, total=event.total, unit="", values="")
-            task = self.tasks[event.what]
-            self.bar.update(task, completed=event.done, total=event.total, unit=event.unit, values=values)
-            if event.done >= event.total:
-                self.bar.remove_task(self.tasks.pop(event.what))
-                self._line(f"  {event.what} {event.total:g} {event.unit}  [dim]{values}[/dim]")
+            self._move(self.bar, event, values)
             return
         now = time.monotonic()
         over = event.done >= event.total
         if over or now - self.printed.get(event.what, 0.0) >= SECONDS_BETWEEN_LINES:
             self.printed[event.what] = 0.0 if over else now
-            self._line(f"  {event.what} {event.done:g}/{event.total:g} {event.unit}  {values}")
+            self._line((f"  {event.what} {event.done:g}/{event.total:g} {event.unit}  {values}".rstrip(), ""))
+
+    def _move(self, bar: Bar, event: Progress, values: str) -> None:
+        """Move the bar of this kind of work; when it is done a line takes its place."""
+        if event.done >= event.total:
+            if event.what in self.tasks:
+                bar.remove_task(self.tasks.pop(event.what))
+            self._line((f"  {event.what} {event.total:g} {event.unit}  ", ""), (values, "dim"))
+            return
+        if event.what not in self.tasks:
+            self.tasks[event.what] = bar.add_task(event.what, total=event.total, unit="", values="", saved="")
+        task = self.tasks[event.what]
+        bar.update(task, completed=event.done, total=event.total, unit=event.unit, values=values)
 
     def _table(self, event: Table) -> None:
         from rich.table import Table as Drawn

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from trimtab.cli.console import AsJson, Debug, Device, ModelArgument, Output, Quiet, Seed, show
+from trimtab.core.errors import UsageError
 from trimtab.core.job import Job, Result
 
 
@@ -30,6 +31,8 @@ def generate(
     from trimtab.store.resolve import resolve
     from trimtab.text.generation import Sampling, Speaker
 
+    if not prompt.strip():
+        raise UsageError("the prompt is empty. Give --prompt some text.")
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     folder = resolve(model)
     work_offline()

@@ -53,11 +53,8 @@ def train(
     try:
         show(run(request), Output(as_json, quiet))
     except Interrupted as stopped:
-        if not as_json:
-            typer.echo(
-                f"\n{stopped.args[0]}; the last finished step is saved. Continue with the same command:", err=True
-            )
-            typer.echo(f"  {_command_line()}", err=True)
+        said = f"{stopped.args[0]}; the last finished step is saved. Continue with the same command:"
+        typer.echo(f"\n{said}\n  {_command_line()}", err=True)
         raise
 
 
@@ -81,10 +78,11 @@ def _show_examples(request: Any) -> None:
     data = read_data(request, tokenizer)
     console = Console(highlight=False)
     for note in data.notes:
-        console.print(note, markup=False)
+        console.print(note, markup=False, soft_wrap=True)
     for example in data.train[:SHOWN_EXAMPLES]:
         learned = example.trained_tokens
-        console.rule(f"{example.place}: {len(example)} tokens, {learned} of them learned")
+        heading = f"\n{example.place}: {len(example)} tokens, {learned} of them learned"
+        console.print(heading, style="bold cyan", markup=False, soft_wrap=True)
         text = Text()
         for piece, trained in preview(example, tokenizer):
             text.append(piece, style="bold green" if trained else "dim")
