@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK_ROWS = 64
+CHUNK_BYTES = 96 << 20
+LEAST_CHUNK_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Head:
 
 
 def target_cross_entropy(
-    hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], head: Head, *, chunk_rows: int = CHUNK_ROWS
+    hidden: Float[Tensor, "rows width"], targets: Int[Tensor, " rows"], head: Head, *, chunk_rows: int | None = None
 ) -> Float[Tensor, ""]:
     """Sum the cross-entropy of each row's target.
 
@@ -48,14 +49,20 @@ def target_cross_entropy(
         hidden: last hidden states at the positions that have a target.
         targets: the token to be predicted at each.
         head: projection to the vocabulary.
-        chunk_rows: rows of logits held at a time.
+        chunk_rows: rows of logits held at a time; None takes as many as ``CHUNK_BYTES`` hold.
 
     Returns:
         The sum of losses, natural logarithm, float32.
     """
+    chunk_rows = chunk_rows or rows_of_a_chunk(head.weight.shape[0])
     apply: Any = _ChunkedCrossEntropy.apply
     loss: Tensor = apply(hidden, head.weight, head.bias, targets, head, chunk_rows)
     return loss
+
+
+def rows_of_a_chunk(vocabulary: int) -> int:
+    """Give how many rows of logits are held at a time; more rows make better use of a pass over the head."""
+    return max(LEAST_CHUNK_ROWS, CHUNK_BYTES // (4 * max(vocabulary, 1)))
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

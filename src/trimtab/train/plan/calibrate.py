@@ -94,7 +94,7 @@ def _head_seconds(document: Mapping[str, Any], sizes: Sizes, shape: tuple[int, i
     """Time the loss on a part of the vocabulary and of the rows, and extend it."""
     vocabulary = int(document.get("vocab_size") or SMALL_VOCABULARY)
     width = max(1, sizes.head_parameters // vocabulary)
-    rows, words = min(shape[0] * shape[1], 128), min(vocabulary, 32_768)
+    rows, words = min(shape[0] * shape[1], 256), min(vocabulary, 32_768)
     hidden: Tensor = torch.randn(rows, width, requires_grad=True)
     head, targets = Head(torch.randn(words, width) * 0.02), torch.zeros(rows, dtype=torch.long)
     once = _best(lambda: target_cross_entropy(hidden, targets, head))

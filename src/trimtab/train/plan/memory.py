@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from trimtab.nn.linear import linear_names
-from trimtab.nn.loss import CHUNK_ROWS
+from trimtab.nn.loss import rows_of_a_chunk
 from trimtab.train.plan.phantom import (
     build,
     config_object,
@@ -137,10 +137,11 @@ def _saved(config: Any, kind: Any, settings: TrainSettings) -> int:
 
 
 def _working(config: Any, settings: TrainSettings) -> int:
-    """Bound the tensors that come and go: a chunk of logits twice, and the widest activation of a layer four times."""
+    """Bound the tensors that come and go: a chunk of logits, and the widest activation of a layer four times."""
     text = config.get_text_config()
     widest = max(int(getattr(text, name, 0) or 0) for name in ("intermediate_size", "hidden_size", "d_ff", "ffn_dim"))
-    logits = 2 * CHUNK_ROWS * text.vocab_size * FLOAT_BYTES
+    rows = min(settings.batch_size * settings.max_length, rows_of_a_chunk(text.vocab_size))
+    logits = rows * text.vocab_size * FLOAT_BYTES
     gradients = 4 * settings.batch_size * settings.max_length * widest * FLOAT_BYTES
     tiles = TILE_BYTES * torch.get_num_threads()
     return int(logits + gradients + tiles)
