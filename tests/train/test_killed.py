@@ -55,7 +55,8 @@ class Trainer:
         process.join(seconds)
         process.kill()
         process.join()
-        return process.exitcode == -signal.SIGKILL
+        assert process.exitcode in (0, -signal.SIGKILL)
+        return process.exitcode != 0
 
 
 def _folder(out: Path, *, plan: Path) -> Path:
