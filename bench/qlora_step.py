@@ -1,8 +1,9 @@
 """A whole QLoRA training step of SmolLM2-135M: trimtab against transformers + peft + bitsandbytes.
 
 Each side runs in a process of its own, the sides taking turns; the table gives medians of seconds a step, peak
-resident memory, and the ratio. Every token is a target, on both sides. All compute is float32; rank 16 on all linear
-layers; optimizer AdamW. The floor is the time of the step's matrix products alone, measured in the same run.
+resident memory, and the ratio. All sides see the same tokens and targets: every token ("all"), or the second half of
+each row, as in question and answer ("half"). All compute is float32; rank 16 on all linear layers; optimizer AdamW. The
+floor is the time of the step's matrix products alone, every token a target, measured in the same run.
 
     python bench/qlora_step.py [--rounds 3] [--json rows.json]
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 RANK = 16
 SHAPES = ((1, 512), (4, 128))
+TARGETS = ("half", "all")
 SIDES = ("trimtab", "bitsandbytes", "peft-fp32", "floor")
 WARM_UP, TIMED = 2, 4
 
@@ -31,28 +33,30 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[2, 1])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--targets", choices=TARGETS, nargs="*", default=list(TARGETS))
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=int, nargs=2, default=SHAPES[0], help=argparse.SUPPRESS)
     given = parser.parse_args(argv)
     if given.side:
-        print(json.dumps(measure(given.side, given.model, tuple(given.shape), given.threads[0])))
+        print(json.dumps(measure(given.side, given.model, tuple(given.shape), given.threads[0], given.targets[0])))
         return
-    rows = [row for threads in given.threads for shape in SHAPES for row in compare(given, shape, threads)]
+    cases = [(threads, shape, targets) for threads in given.threads for shape in SHAPES for targets in given.targets]
+    rows = [row for threads, shape, targets in cases for row in compare(given, shape, threads, targets)]
     print_table(rows)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
-def compare(given: argparse.Namespace, shape: tuple[int, int], threads: int) -> list[dict[str, Any]]:
+def compare(given: argparse.Namespace, shape: tuple[int, int], threads: int, targets: str) -> list[dict[str, Any]]:
     """Give the rows of one shape: peers, ratio, goal."""
     seen: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(given.rounds):
         for side in SIDES:
-            seen[side].append(in_own_process(side, given.model, shape, threads))
+            seen[side].append(in_own_process(side, given.model, shape, threads, targets))
     seconds = {side: statistics.median(s for run in runs for s in run["seconds"]) for side, runs in seen.items()}
     peak = {side: max(run["peak_bytes"] for run in runs) for side, runs in seen.items()}
     ours, tokens = seconds["trimtab"], shape[0] * shape[1]
-    where = {"shape": f"{shape[0]}x{shape[1]}", "threads": threads}
+    where = {"shape": f"{shape[0]}x{shape[1]}", "targets": targets, "threads": threads}
 
     def row(what: str, peer: str, mine: float, theirs: float, goal: str) -> dict[str, Any]:
         return {
@@ -80,16 +84,16 @@ def compare(given: argparse.Namespace, shape: tuple[int, int], threads: int) -> 
     ]
 
 
-def in_own_process(side: str, model: str, shape: tuple[int, int], threads: int) -> dict[str, Any]:
+def in_own_process(side: str, model: str, shape: tuple[int, int], threads: int, targets: str) -> dict[str, Any]:
     """Measure one side in a fresh process."""
     command = [sys.executable, __file__, "--side", side, "--model", model, "--threads", str(threads)]
-    command += ["--shape", str(shape[0]), str(shape[1])]
+    command += ["--shape", str(shape[0]), str(shape[1]), "--targets", targets]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
 
-def measure(side: str, model: str, shape: tuple[int, int], threads: int) -> dict[str, Any]:
+def measure(side: str, model: str, shape: tuple[int, int], threads: int, targets: str) -> dict[str, Any]:
     """Time steps of one side in this process."""
     import torch
 
@@ -99,7 +103,11 @@ def measure(side: str, model: str, shape: tuple[int, int], threads: int) -> dict
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     builders = {"trimtab": trimtab_step, "bitsandbytes": bitsandbytes_step, "peft-fp32": peft_step, "floor": floor_step}
-    step = builders[side](str(resolve(model)), torch.randint(1000, 40000, shape))
+    ids = torch.randint(1000, 40000, shape)
+    labels = ids.clone()
+    if targets == "half":
+        labels[:, : shape[1] // 2] = -100
+    step = builders[side](str(resolve(model)), ids, labels)
     seconds = []
     for index in range(WARM_UP + TIMED):
         began = time.perf_counter()
@@ -109,7 +117,7 @@ def measure(side: str, model: str, shape: tuple[int, int], threads: int) -> dict
     return {"seconds": seconds, "peak_bytes": peak_bytes(torch.device("cpu"))}
 
 
-def trimtab_step(folder: str, ids: Any) -> Any:
+def trimtab_step(folder: str, ids: Any, labels: Any) -> Any:
     """Ours."""
     import torch
 
@@ -124,7 +132,7 @@ def trimtab_step(folder: str, ids: Any) -> Any:
     request = TrainRequest(Path(folder), "", Path(), TrainSettings(rank=RANK, alpha=RANK))
     model = build_model(request, torch.device("cpu"))
     optimizer = PagedAdamW(trainable(model.net).items(), lr=1e-4)
-    batch = Batch(input_ids=ids, labels=ids, attention_mask=torch.ones_like(ids), position_ids=None, places=())
+    batch = Batch(input_ids=ids, labels=labels, attention_mask=torch.ones_like(ids), position_ids=None, places=())
     model.net.train()
 
     def step() -> None:
@@ -134,7 +142,7 @@ def trimtab_step(folder: str, ids: Any) -> Any:
     return step
 
 
-def bitsandbytes_step(folder: str, ids: Any) -> Any:
+def bitsandbytes_step(folder: str, ids: Any, labels: Any) -> Any:
     """The field's usual stack, float32 compute (its best here)."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -150,15 +158,15 @@ def bitsandbytes_step(folder: str, ids: Any) -> Any:
     )
 
 
-def peft_step(folder: str, ids: Any) -> Any:
+def peft_step(folder: str, ids: Any, labels: Any) -> Any:
     """LoRA on the unquantized base."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    return peft_steps(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), ids)
+    return peft_steps(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), ids, labels)
 
 
-def peft_steps(net: Any, ids: Any) -> Any:
+def peft_steps(net: Any, ids: Any, labels: Any) -> Any:
     """Adapt with peft and step with torch's fastest AdamW."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -169,7 +177,7 @@ def peft_steps(net: Any, ids: Any) -> Any:
     optimizer = torch.optim.AdamW(learning, lr=1e-4, fused=True)
 
     def step() -> None:
-        net(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        net(input_ids=ids, labels=labels, use_cache=False).loss.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -177,7 +185,7 @@ def peft_steps(net: Any, ids: Any) -> Any:
     return step
 
 
-def floor_step(folder: str, ids: Any) -> Any:
+def floor_step(folder: str, ids: Any, labels: Any) -> Any:
     """Only the products that nobody can avoid: forward and input gradient of every linear layer and the head."""
     import torch
     from transformers import AutoConfig
@@ -211,10 +219,12 @@ def floor_step(folder: str, ids: Any) -> Any:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print what was measured."""
-    print(f"{'what':32} {'peer':40} {'shape':>6} {'thr':>3} {'ours':>8} {'peer':>8} {'ratio':>6}  goal")
+    head = f"{'shape':>6} {'targets':>7} {'thr':>3} {'ours':>8} {'peer':>8} {'ratio':>6}  goal"
+    print(f"{'what':32} {'peer':40} {head}")
     for r in rows:
         figures = f"{r['ours']:8.3f} {r['theirs']:8.3f} {r['ratio']:6.2f}"
-        print(f"{r['what']:32} {r['peer']:40} {r['shape']:>6} {r['threads']:>3} {figures}  {r['goal']}")
+        where = f"{r['shape']:>6} {r['targets']:>7} {r['threads']:>3}"
+        print(f"{r['what']:32} {r['peer']:40} {where} {figures}  {r['goal']}")
 
 
 if __name__ == "__main__":
