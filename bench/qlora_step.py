@@ -154,7 +154,7 @@ def bitsandbytes_step(folder: str, ids: Any, labels: Any) -> Any:
         bnb_4bit_compute_dtype=torch.float32,
     )
     return peft_steps(
-        AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, dtype=torch.float32), ids
+        AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, dtype=torch.float32), ids, labels
     )
 
 
@@ -185,7 +185,7 @@ def peft_steps(net: Any, ids: Any, labels: Any) -> Any:
     return step
 
 
-def floor_step(folder: str, ids: Any, labels: Any) -> Any:
+def floor_step(folder: str, ids: Any, _labels: Any) -> Any:
     """Only the products that nobody can avoid: forward and input gradient of every linear layer and the head."""
     import torch
     from transformers import AutoConfig
