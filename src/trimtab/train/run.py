@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from trimtab.core import device as devices
-from trimtab.core.job import Event, Job, Note, Result, Saved, Started
+from trimtab.core.job import Event, Job, Note, Progress, Result, Saved, Started
 from trimtab.models.config import read_model_config
 from trimtab.store.durable import hash_file, write_bytes
+from trimtab.store.lock import RunLock
 from trimtab.train.loop import train
 from trimtab.train.plan import Plan, make_plan, plan_events
 from trimtab.train.questions import Answered, read_answers
@@ -35,10 +36,16 @@ def run(request: TrainRequest, *, behaviours: Mapping[str, str] | None = None) -
     Raises:
         whatever ``train`` raises.
     """
-    plan = yield from _planned(request)
+    request.out.mkdir(parents=True, exist_ok=True)
+    with RunLock(request.out):
+        pass  # a second process is refused before it plans; training itself takes the lock for good
+    plan, is_new = yield from _planned(request)
     notes: list[str] = []
     values: dict[str, Any] = {}
     for event in train(request):
+        if is_new and isinstance(event, Progress):  # by now the folder is known to be this run's own
+            write_bytes(request.out / PLAN_NAME, json.dumps(plan.to_json()).encode())
+            is_new = False
         if isinstance(event, Note):
             notes.append(event.text)
         if isinstance(event, Result):
@@ -63,25 +70,19 @@ def count_behaviours(answered: Sequence[Answered], patterns: Mapping[str, str]) 
     return counted
 
 
-def _planned(request: TrainRequest) -> Any:
-    """Make the plan, or take up the one that this run folder began with."""
+def _planned(request: TrainRequest) -> Generator[Event, None, tuple[Plan, bool]]:
+    """Make the plan, or take up the one that this run folder began with; tell whether it is new."""
     path = request.out / PLAN_NAME
     if path.is_file():
         try:
-            return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return Plan.from_json(json.loads(path.read_text(encoding="utf-8"))), False
         except (ValueError, KeyError, TypeError):
             pass  # a plan is only advice: a damaged one is made again
     yield Started("planning")
     device = devices.pick(request.device).type
     plan = make_plan(read_model_config(request.model), request.settings, device=device)
-    yield from _shown(plan, request)
-    request.out.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, json.dumps(plan.to_json()).encode())
-    return plan
-
-
-def _shown(plan: Plan, request: TrainRequest) -> list[Event]:
-    return list(plan_events(plan, steps=request.settings.steps or None))
+    yield from plan_events(plan, steps=request.settings.steps or None)
+    return plan, True
 
 
 def _report(

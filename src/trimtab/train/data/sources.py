@@ -51,7 +51,8 @@ def _missing(path: Path) -> MissingError:
     if path.is_dir():
         return MissingError(f"--data {path}: this is a folder. Name one file of rows in it ({', '.join(SUFFIXES)}).")
     beside = [entry.name for entry in path.parent.iterdir() if entry.is_file()] if path.parent.is_dir() else []
-    near = did_you_mean(path.name, [name for name in beside if any(suffix in name for suffix in SUFFIXES)])
+    rows = [name for name in beside if any(suffix in name for suffix in SUFFIXES)]
+    near = did_you_mean(path.name, rows) if rows else f"Give a file of rows ({', '.join(SUFFIXES)})."
     return MissingError(f"--data {path}: no such file. {near}")
 
 
