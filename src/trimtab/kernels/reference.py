@@ -23,7 +23,7 @@ INT8_STEP = 7.874015718698502e-3
 """1/127, with the digits that the row-wise 8-bit format multiplies by."""
 
 
-def thresholds(table: Float32[Tensor, "levels"]) -> tuple[Float32[Tensor, "bounds"], Tensor]:
+def thresholds(table: Float32[Tensor, " levels"]) -> tuple[Float32[Tensor, " bounds"], Tensor]:
     """Give the midpoints between neighbouring levels, and the code of each level in rising order."""
     order = torch.argsort(table, stable=True)
     rising = table[order]
@@ -38,7 +38,7 @@ def in_blocks(values: Float[Tensor, "..."], block_size: int) -> Float32[Tensor, 
 
 def quantize_4bit(
     weight: Float[Tensor, "..."], table: Float32[Tensor, "16"], block_size: int
-) -> tuple[UInt8[Tensor, "bytes"], Float32[Tensor, "blocks"]]:
+) -> tuple[UInt8[Tensor, " bytes"], Float32[Tensor, " blocks"]]:
     """Round to the nearest level of each block; a tie goes to the lower level.
 
     A full block is multiplied by the reciprocal of its scale; a short last block is divided by it, and its stored
@@ -56,7 +56,7 @@ def quantize_4bit(
     return (codes[0::2] << 4) | codes[1::2], absmax
 
 
-def scales_of(packed: Packed4bit) -> Float32[Tensor, "blocks"]:
+def scales_of(packed: Packed4bit) -> Float32[Tensor, " blocks"]:
     """Give one float32 scale a block, undoing double quantization where it was used."""
     if packed.nested_absmax is None:
         return packed.absmax
@@ -79,7 +79,7 @@ def dequantize_4bit(packed: Packed4bit, dtype: torch.dtype, out: Tensor | None =
 
 def quantize_8bit(
     values: Float[Tensor, "*shape"], table: Float32[Tensor, "256"], block_size: int, grid: bool
-) -> tuple[UInt8[Tensor, "*shape"], Float32[Tensor, "blocks"]]:
+) -> tuple[UInt8[Tensor, "*shape"], Float32[Tensor, " blocks"]]:
     """Round to the nearest entry of a rising 256-entry table, block by block; a tie goes to the lower entry.
 
     With ``grid`` the scaled value is first rounded to one of 65536 even steps over [-1, 1]. An all-zero block then
@@ -99,7 +99,7 @@ def quantize_8bit(
 
 
 def dequantize_8bit(
-    codes: UInt8[Tensor, "*shape"], absmax: Float32[Tensor, "blocks"], table: Float32[Tensor, "256"], block_size: int
+    codes: UInt8[Tensor, "*shape"], absmax: Float32[Tensor, " blocks"], table: Float32[Tensor, "256"], block_size: int
 ) -> Float32[Tensor, "*shape"]:
     """Multiply each code's entry by its block's scale."""
     count = codes.numel()
@@ -108,7 +108,7 @@ def dequantize_8bit(
     return (blocks * absmax.unsqueeze(1)).view(-1)[:count].view(codes.shape)
 
 
-def quantize_rows(weight: Float[Tensor, "rows cols"]) -> tuple[Int8[Tensor, "rows cols"], Float32[Tensor, "rows"]]:
+def quantize_rows(weight: Float[Tensor, "rows cols"]) -> tuple[Int8[Tensor, "rows cols"], Float32[Tensor, " rows"]]:
     """Round each row to 255 even steps, scaled by its own largest magnitude."""
     absmax = weight.abs().amax(dim=1).float() if weight.numel() else weight.new_zeros(weight.shape[0]).float()
     steps = 127.0 / absmax.unsqueeze(1)
@@ -116,13 +116,13 @@ def quantize_rows(weight: Float[Tensor, "rows cols"]) -> tuple[Int8[Tensor, "row
     return codes.to(torch.int8), absmax
 
 
-def dequantize_rows(codes: Int8[Tensor, "rows cols"], absmax: Float32[Tensor, "rows"]) -> Float32[Tensor, "rows cols"]:
+def dequantize_rows(codes: Int8[Tensor, "rows cols"], absmax: Float32[Tensor, " rows"]) -> Float32[Tensor, "rows cols"]:
     """Undo ``quantize_rows`` up to its rounding."""
     return codes.float() * absmax.unsqueeze(1) * INT8_STEP
 
 
 def linear_4bit(
-    x: Float[Tensor, "*batch cols"], packed: Packed4bit, bias: Float[Tensor, "rows"] | None, exact: bool = True
+    x: Float[Tensor, "*batch cols"], packed: Packed4bit, bias: Float[Tensor, " rows"] | None, exact: bool = True
 ) -> Float[Tensor, "*batch rows"]:
     """Make the weight dense in float32 and multiply; the result has the dtype of ``x``. Always exact."""
     weight = dequantize_4bit(packed, torch.float32)
@@ -137,8 +137,8 @@ def linear_4bit_input_grad(grad: Float[Tensor, "*batch rows"], packed: Packed4bi
 def linear_8bit(
     x: Float[Tensor, "*batch cols"],
     codes: Int8[Tensor, "rows cols"],
-    absmax: Float32[Tensor, "rows"],
-    bias: Float[Tensor, "rows"] | None,
+    absmax: Float32[Tensor, " rows"],
+    bias: Float[Tensor, " rows"] | None,
 ) -> Float[Tensor, "*batch rows"]:
     """Make the weight dense in float32 and multiply; the result has the dtype of ``x``."""
     weight = dequantize_rows(codes, absmax)
@@ -146,7 +146,7 @@ def linear_8bit(
 
 
 def linear_8bit_input_grad(
-    grad: Float[Tensor, "*batch rows"], codes: Int8[Tensor, "rows cols"], absmax: Float32[Tensor, "rows"]
+    grad: Float[Tensor, "*batch rows"], codes: Int8[Tensor, "rows cols"], absmax: Float32[Tensor, " rows"]
 ) -> Float[Tensor, "*batch cols"]:
     """Multiply by the dense weight's transpose."""
     return (grad.float() @ dequantize_rows(codes, absmax)).to(grad.dtype)

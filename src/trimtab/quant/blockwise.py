@@ -55,8 +55,8 @@ def quantize(
 
 
 def quantize_scales(
-    absmax: Float32[Tensor, "blocks"],
-) -> tuple[UInt8[Tensor, "blocks"], Float32[Tensor, "nested"], Float32[Tensor, ""]]:
+    absmax: Float32[Tensor, " blocks"],
+) -> tuple[UInt8[Tensor, " blocks"], Float32[Tensor, " nested"], Float32[Tensor, ""]]:
     """Quantize the scales around their mean, 256 at a time (double quantization).
 
     Returns:

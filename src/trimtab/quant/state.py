@@ -29,13 +29,13 @@ class QuantizedWeight:
         nested_offset: the mean that was subtracted from the scales, or None.
     """
 
-    codes: UInt8[Tensor, "bytes"] | Int8[Tensor, "rows cols"]
-    absmax: Float32[Tensor, "scales"] | UInt8[Tensor, "scales"]
+    codes: UInt8[Tensor, " bytes"] | Int8[Tensor, "rows cols"]
+    absmax: Float32[Tensor, " scales"] | UInt8[Tensor, " scales"]
     shape: tuple[int, ...]
     dtype: torch.dtype
     kind: Kind
     block_size: int
-    nested_absmax: Float32[Tensor, "nested"] | None = None
+    nested_absmax: Float32[Tensor, " nested"] | None = None
     nested_offset: Float32[Tensor, ""] | None = None
 
     @property

@@ -16,7 +16,7 @@ from trimtab.kernels.registry import register, takes_short_path
 
 def quantize_4bit(
     weight: Float[Tensor, "..."], table: Float32[Tensor, "16"], *, block_size: int, impl: str = "auto"
-) -> tuple[UInt8[Tensor, "bytes"], Float32[Tensor, "blocks"]]:
+) -> tuple[UInt8[Tensor, " bytes"], Float32[Tensor, " blocks"]]:
     """Round each weight to the nearest level of its block; a tie goes to the lower level.
 
     Args:

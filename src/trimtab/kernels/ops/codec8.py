@@ -19,7 +19,7 @@ def quantize_8bit(
     block_size: int,
     grid: bool = False,
     impl: str = "auto",
-) -> tuple[UInt8[Tensor, "*shape"], Float32[Tensor, "blocks"]]:
+) -> tuple[UInt8[Tensor, "*shape"], Float32[Tensor, " blocks"]]:
     """Round each value to the nearest entry of a table, scaled by its block's largest magnitude.
 
     Args:
@@ -46,7 +46,7 @@ def quantize_8bit(
 
 def dequantize_8bit(
     codes: UInt8[Tensor, "*shape"],
-    absmax: Float32[Tensor, "blocks"],
+    absmax: Float32[Tensor, " blocks"],
     table: Float32[Tensor, "256"],
     *,
     block_size: int,
@@ -64,7 +64,7 @@ def dequantize_8bit(
 
 def quantize_rows(
     weight: Float[Tensor, "rows cols"], *, impl: str = "auto"
-) -> tuple[Int8[Tensor, "rows cols"], Float32[Tensor, "rows"]]:
+) -> tuple[Int8[Tensor, "rows cols"], Float32[Tensor, " rows"]]:
     """Round each row to 255 even steps, scaled by its own largest magnitude; half-way goes to the even step.
 
     Raises:
@@ -79,7 +79,7 @@ def quantize_rows(
 
 
 def dequantize_rows(
-    codes: Int8[Tensor, "rows cols"], absmax: Float32[Tensor, "rows"], *, impl: str = "auto"
+    codes: Int8[Tensor, "rows cols"], absmax: Float32[Tensor, " rows"], *, impl: str = "auto"
 ) -> Float32[Tensor, "rows cols"]:
     """Give each code times its row's scale over 127.
 

@@ -17,15 +17,15 @@ from trimtab.kernels.registry import register, register_gradient, takes_short_pa
 def linear_4bit(
     x: Float[Tensor, "*batch cols"],
     codes: UInt8[Tensor, "..."],
-    absmax: Float32[Tensor, "blocks"] | UInt8[Tensor, "blocks"],
+    absmax: Float32[Tensor, " blocks"] | UInt8[Tensor, " blocks"],
     table: Float32[Tensor, "16"],
     *,
     shape: tuple[int, int],
     block_size: int,
-    nested_absmax: Float32[Tensor, "nested"] | None = None,
+    nested_absmax: Float32[Tensor, " nested"] | None = None,
     nested_offset: Float32[Tensor, ""] | None = None,
     nested_table: Float32[Tensor, "256"] | None = None,
-    bias: Float[Tensor, "rows"] | None = None,
+    bias: Float[Tensor, " rows"] | None = None,
     exact: bool = False,
     impl: str = "auto",
 ) -> Float[Tensor, "*batch rows"]:

@@ -15,8 +15,8 @@ from trimtab.kernels.registry import register, register_gradient, takes_short_pa
 def linear_8bit(
     x: Float[Tensor, "*batch cols"],
     codes: Int8[Tensor, "rows cols"],
-    scales: Float32[Tensor, "rows"],
-    bias: Float[Tensor, "rows"] | None = None,
+    scales: Float32[Tensor, " rows"],
+    bias: Float[Tensor, " rows"] | None = None,
     *,
     impl: str = "auto",
 ) -> Float[Tensor, "*batch rows"]:
@@ -33,7 +33,7 @@ def linear_8bit(
 def linear_8bit_input_grad(
     grad: Float[Tensor, "*batch rows"],
     codes: Int8[Tensor, "rows cols"],
-    scales: Float32[Tensor, "rows"],
+    scales: Float32[Tensor, " rows"],
     *,
     impl: str = "auto",
 ) -> Float[Tensor, "*batch cols"]:
