@@ -2,7 +2,9 @@
 
 A small Llama reads characters of Shakespeare from scratch, on this machine. Then, on text it has not seen:
 
-1. its perplexity with weights rounded by each code (E2M1 is explained in quantization_error.py);
+1. its perplexity with weights rounded by each code (E2M1 is explained in quantization_error.py). One network is one
+   draw of rounding errors, so the same network is rounded with its hidden units in several orders: that changes
+   nothing but which weights share a block;
 2. a fine-tune on text in CAPITALS, which it has hardly met: LoRA on the exact base against QLoRA on 4-bit bases, with
    the same rows in the same order and the same first adapter, three times with other seeds.
 
@@ -24,14 +26,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from quantization_error import print_table, round_e2m1
 from trimtab.core.job import Job, Progress, result_of
 from trimtab.models.language_model import LanguageModel
-from trimtab.models.load import Quantization, load_network
+from trimtab.models.load import load_network
 from trimtab.models.tokenizer import read_tokenizer
-from trimtab.nn.linear import linear_names
+from trimtab.nn.linear import linear_names, quantize_linears
+from trimtab.quant import Kind
 from trimtab.store.adapter import load_adapter
 from trimtab.train.data import DataSettings, Example, encode, read_rows
 from trimtab.train.evaluate import held_out_loss
@@ -58,12 +61,13 @@ BASES: dict[str, dict[str, Any]] = {
     "exact": {"method": "lora"},
     "NF4+DQ": {"method": "qlora", "quant_type": "nf4", "double": True},
 }
-CODES = {
-    "INT4": Quantization("int4", double=False),
-    "FP4": Quantization("fp4", double=False),
-    "NF4": Quantization("nf4", double=False),
-    "NF4+DQ": Quantization("nf4", double=True),
+CODES: dict[str, tuple[Kind, bool]] = {
+    "INT4": ("int4", False),
+    "FP4": ("fp4", False),
+    "NF4": ("nf4", False),
+    "NF4+DQ": ("nf4", True),
 }
+BLOCKS, ORDERS, PERPLEXITY_ROWS = (64, 1024), 4, 200
 
 
 def main(argv: list[str]) -> None:
@@ -125,29 +129,59 @@ def write_random_network(folder: Path) -> None:
 
 
 def perplexity_rows(base: Path, held_out: Path) -> list[dict[str, Any]]:
-    """Give the perplexity a character under each code."""
-    examples = read_examples(base, held_out)
-    nets = {"exact": load_network(base), "E2M1": with_e2m1(load_network(base))}
-    nets |= {code: load_network(base, quantization=quantization) for code, quantization in CODES.items()}
-    losses = {code: loss_of(net, examples) for code, net in nets.items()}
-    order = ("exact", "INT4", "FP4", "E2M1", "NF4", "NF4+DQ")
-    return [
-        {
-            "code": code,
-            "held-out loss": round(losses[code], 5),
-            "perplexity": round(math.exp(losses[code]), 4),
-            "above exact": round(math.exp(losses[code]) - math.exp(losses["exact"]), 4),
-        }
-        for code in order
+    """Give the perplexity a character under each code, and how far it varies with the order of units."""
+    examples = read_examples(base, held_out)[:PERPLEXITY_ROWS]
+    exact = math.exp(loss_of(load_network(base), examples))
+    rows: list[dict[str, Any]] = [
+        {"block": "-", "code": "exact", "perplexity": round(exact, 4), "rise": 0.0, "spread": 0.0}
     ]
+    for block in BLOCKS:
+        for code in ("INT4", "FP4", "E2M1", "NF4", "NF4+DQ"):
+            nets = (rounded(reordered(load_network(base), order), code, block) for order in range(ORDERS))
+            found = [math.exp(loss_of(net, examples)) for net in nets]
+            mean, spread = statistics.mean(found), statistics.stdev(found)
+            rise = {"rise": round(mean - exact, 4), "spread": round(spread, 4)}
+            rows.append({"block": block, "code": code, "perplexity": round(mean, 4), **rise})
+    return rows
 
 
-def with_e2m1(net: nn.Module) -> nn.Module:
-    """Round every linear weight to E2M1 in blocks of 64, keeping it dense."""
+def rounded(net: nn.Module, code: str, block_size: int) -> nn.Module:
+    """Quantize every linear weight; E2M1 is rounded and kept dense."""
+    if code in CODES:
+        kind, double = CODES[code]
+        return quantize_linears(net, kind=kind, double=double, block_size=block_size)
     for name in linear_names(net):
         weight = net.get_submodule(name).weight
-        weight.data = round_e2m1(weight.data, 64)
+        weight.data = round_e2m1(weight.data, block_size)
     return net
+
+
+def reordered(net: Any, seed: int) -> Any:
+    """Put the units of a Llama into another order, everywhere at once: the same function of its input."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randperm(net.config.hidden_size, generator=generator)
+    choose(net.model.embed_tokens, columns=hidden)
+    net.lm_head.weight = net.model.embed_tokens.weight
+    choose(net.model.norm, rows=hidden)
+    for layer in net.model.layers:
+        inner = torch.randperm(net.config.intermediate_size, generator=generator)
+        attention, mlp = layer.self_attn, layer.mlp
+        choose(layer.input_layernorm, rows=hidden)
+        choose(layer.post_attention_layernorm, rows=hidden)
+        for reading in (attention.q_proj, attention.k_proj, attention.v_proj):
+            choose(reading, columns=hidden)
+        choose(attention.o_proj, rows=hidden)
+        choose(mlp.gate_proj, rows=inner, columns=hidden)
+        choose(mlp.up_proj, rows=inner, columns=hidden)
+        choose(mlp.down_proj, rows=hidden, columns=inner)
+    return net
+
+
+def choose(module: Any, *, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
+    """Reorder a module's weight in place."""
+    weight = module.weight.data
+    weight = weight if rows is None else weight[rows]
+    module.weight.data = weight.contiguous() if columns is None else weight[:, columns].contiguous()
 
 
 def fine_tune(out: Path, base: Path, capitals: Path, name: str, seed: int) -> dict[str, Any]:
@@ -155,7 +189,7 @@ def fine_tune(out: Path, base: Path, capitals: Path, name: str, seed: int) -> di
     settings = TrainSettings(**{**READING, **FINE_TUNE, **BASES[name], "seed": seed})
     folder = out / f"tuned-{name}-{seed}"
     follow(train(TrainRequest(base, str(capitals / "train.jsonl"), folder, settings)), f"{name}, seed {seed}")
-    return {"base": name, "seed": seed, "adapter": folder / "adapter", "quantization": CODES.get(name)}
+    return {"base": name, "seed": seed, "adapter": folder / "adapter"}
 
 
 def compare(base: Path, held_out: Path, tuned: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -163,8 +197,9 @@ def compare(base: Path, held_out: Path, tuned: list[dict[str, Any]]) -> list[dic
     examples = read_examples(base, held_out)
     losses: dict[str, list[float]] = {name: [] for name in BASES}
     for one in tuned:
-        net = load_adapter(load_network(base, quantization=one["quantization"]), one["adapter"])
-        losses[one["base"]].append(loss_of(net, examples))
+        net = load_network(base)
+        net = rounded(net, one["base"], BLOCKS[0]) if one["base"] in CODES else net
+        losses[one["base"]].append(loss_of(load_adapter(net, one["adapter"]), examples))
     before = loss_of(load_network(base), examples)
     rows = []
     for name, values in losses.items():
