@@ -22,6 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("what", "ours", "peer", "theirs", "goal")
 OURS = """
+import time
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from trimtab.models.load import load_network
 from trimtab.models.tokenizer import read_tokenizer
 from trimtab.store.resolve import resolve
@@ -31,8 +33,9 @@ load_network(folder), read_tokenizer(folder)
 print(time.process_time() - began)
 """
 THEIRS = """
-from transformers import AutoModelForCausalLM, AutoTokenizer
-import gguf, time
+import time
+import gguf
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 began = time.process_time()
 AutoModelForCausalLM.from_pretrained({folder!r}, gguf_file={file!r})
 AutoTokenizer.from_pretrained({folder!r}, gguf_file={file!r})
