@@ -53,7 +53,7 @@ def test_a_tensor_that_was_never_written_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("value", [None, {"a": 1}, [1, "a"], object()], ids=str)
+@pytest.mark.parametrize("value", [None, {"a": 1}, [1, "a"], {1, 2}], ids=str)
 def test_metadata_of_another_type_is_refused(tmp_path, value):
     def write() -> None:
         with GgufWriter(tmp_path / "x.gguf", {"k": value}) as writer:
