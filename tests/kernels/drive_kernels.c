@@ -13,6 +13,7 @@ typedef struct {
 int trimtab_cpu_level(void);
 void trimtab_quantize_4bit(const void *, int, int64_t, int64_t, const float *, const uint8_t *, uint8_t *, float *, int, int);
 void trimtab_dequantize_4bit(const weight4 *, int64_t, int64_t, int64_t, int64_t, void *, int, int, int);
+int trimtab_product_4bit(const weight4 *, const float *, int64_t, int, const float *, float *, int, int);
 int trimtab_linear_4bit(const weight4 *, const float *, int64_t, const float *, float *, int, int, int);
 void trimtab_quantize_8bit(const float *, int64_t, int64_t, const float *, int, uint8_t *, float *, int);
 void trimtab_dequantize_8bit(const uint8_t *, int64_t, int64_t, const float *, const float *, float *, int);
@@ -90,7 +91,31 @@ static void products(int64_t rows, int64_t cols, int64_t block, int level) {
     free(row_absmax), free(bias), free(dense);
 }
 
+/* Many rows, both ways, with edges on every side. */
+static void many(int64_t rows, int64_t cols, int level) {
+    const int64_t block = 64, blocks = blocks_of(rows * cols, block), nested = blocks_of(blocks, 256);
+    uint8_t *codes = random_bytes((size_t)(rows * cols + 1) / 2), *scales = random_bytes((size_t)blocks);
+    float *table = rising(16), *table8 = rising(256), *nested_absmax = random_floats((size_t)nested), offset = 0.5f;
+    const weight4 twice = {codes, scales, table, nested_absmax, &offset, table8, rows, cols, block};
+    const int64_t counts[] = {1, 5, 6, 7, 12, 13, 30};
+    for (int i = 0; i < 7; i++)
+        for (int turned = 0; turned < 2; turned++)
+            for (int threads = 1; threads < 3; threads++) {
+                const int64_t depth = turned ? cols : rows, wide = turned ? rows : cols;
+                float *x = random_floats((size_t)(counts[i] * depth)), *y = random_floats((size_t)(counts[i] * wide));
+                float *bias = random_floats((size_t)wide);
+                trimtab_product_4bit(&twice, x, counts[i], turned, turned ? bias : NULL, y, level, threads);
+                calls++;
+                free(x), free(y), free(bias);
+            }
+    free(codes), free(scales), free(table), free(table8), free(nested_absmax);
+}
+
 int main(void) {
+    const int64_t edges[][2] = {{1, 1}, {3, 5}, {8, 8}, {33, 65}, {66, 576}, {520, 20}, {40, 1100}, {130, 513}};
+    for (int level = 1; level <= trimtab_cpu_level(); level++)
+        for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) many(edges[i][0], edges[i][1], level);
+
     const int64_t sizes[] = {0, 1, 2, 3, 31, 32, 33, 63, 64, 65, 127, 129, 4095, 4096, 4097, 16385};
     const int64_t shapes[][2] = {{1, 64}, {2, 64}, {3, 64}, {5, 128}, {4, 192}, {7, 1088}, {66, 576}};
     for (int level = 0; level <= trimtab_cpu_level(); level++)
