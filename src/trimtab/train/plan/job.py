@@ -92,8 +92,8 @@ def make_plan(
         FormatError: the config describes no network that transformers knows.
     """
     on_cpu = device == "cpu"
-    base = resident_bytes() if on_cpu else GPU_PROGRAM_BYTES
     sizes = measure_sizes(document, settings, other_bytes=CPU_OTHER_BYTES if on_cpu else GPU_OTHER_BYTES)
+    base = resident_bytes() if on_cpu else GPU_PROGRAM_BYTES  # by now the network's code is loaded, as it will be
     limit = limit_bytes or available_bytes() + (base if on_cpu else 0)
     parts = parts_of(sizes, settings, base_bytes=base)
     paged = _page_out(parts, limit)
