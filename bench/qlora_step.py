@@ -23,7 +23,7 @@ RANK = 16
 SHAPES = ((1, 512), (4, 128))
 TARGETS = ("half", "all")
 SIDES = ("trimtab", "bitsandbytes", "peft-fp32", "floor")
-WARM_UP, TIMED = 2, 4
+WARM_UP, TIMED = 1, 3
 
 
 def main(argv: list[str]) -> None:
@@ -41,8 +41,10 @@ def main(argv: list[str]) -> None:
         print(json.dumps(measure(given.side, given.model, tuple(given.shape), given.threads[0], given.targets[0])))
         return
     cases = [(threads, shape, targets) for threads in given.threads for shape in SHAPES for targets in given.targets]
-    rows = [row for threads, shape, targets in cases for row in compare(given, shape, threads, targets)]
-    print_table(rows)
+    rows: list[dict[str, Any]] = []
+    for threads, shape, targets in cases:
+        rows += compare(given, shape, threads, targets)
+        print_table(rows[-5:])
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
@@ -224,7 +226,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     for r in rows:
         figures = f"{r['ours']:8.3f} {r['theirs']:8.3f} {r['ratio']:6.2f}"
         where = f"{r['shape']:>6} {r['targets']:>7} {r['threads']:>3}"
-        print(f"{r['what']:32} {r['peer']:40} {where} {figures}  {r['goal']}")
+        print(f"{r['what']:32} {r['peer']:40} {where} {figures}  {r['goal']}", flush=True)
 
 
 if __name__ == "__main__":

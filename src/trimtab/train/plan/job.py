@@ -16,6 +16,9 @@ LEAST_BUDGET: Final = 64 << 20
 GPU_OTHER_BYTES: Final = 2
 GPU_PROGRAM_BYTES: Final = 600 << 20
 CPU_OTHER_BYTES: Final = 4
+GAPS_SHARE: Final = 0.4
+"""Memory the C library's allocator holds but cannot use between kept activations, as a share of them (measured with
+bench/plan_truth.py; a GPU's caching allocator and the pager have their own accounts)."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ def make_plan(
     base = resident_bytes() if on_cpu else GPU_PROGRAM_BYTES  # by now the network's code is loaded, as it will be
     limit = limit_bytes or available_bytes() + (base if on_cpu else 0)
     parts = parts_of(sizes, settings, base_bytes=base)
+    if on_cpu:
+        parts["allocator's gaps"] = int(sizes.saved * GAPS_SHARE)
     paged = _page_out(parts, limit)
     peak = sum(parts.values())
     advice = () if peak <= limit else tuple(_advice(document, settings, parts, peak - limit))
