@@ -19,6 +19,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from _table import print_table
+
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("what", "ours", "peer", "theirs", "goal")
 OURS = """
@@ -52,7 +54,7 @@ def main(argv: list[str]) -> None:
     given = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as temporary:
         rows = measure(Path(temporary), given.model, given.rounds)
-    print_table(rows)
+    print_table(rows, COLUMNS)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1))
 
@@ -155,14 +157,6 @@ def silent_seconds(command: list[str]) -> float:
     before = children_seconds()
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return children_seconds() - before
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the rows as a Markdown table; times are processor seconds."""
-    print("| " + " | ".join(COLUMNS) + " |")
-    print("|" + " --- |" * len(COLUMNS))
-    for one in rows:
-        print("| " + " | ".join(str(one[column]) for column in COLUMNS) + " |")
 
 
 if __name__ == "__main__":

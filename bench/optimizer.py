@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from _table import print_table
 from trimtab.optim import PagedAdamW
 
 LAYERS, HIDDEN, KEYS, INNER, RANK = 30, 576, 192, 1536, 16
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
     given = parser.parse_args(argv)
     warnings.simplefilter("ignore")
     rows = [row for threads in given.threads for row in compare(threads, given.rounds)]
-    print_table(rows)
+    print_table(rows, COLUMNS)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1))
 
@@ -154,14 +155,6 @@ def row(what: str, ours: Contender, peer: str, theirs: Contender, goal: str) -> 
         "ratio": round(statistics.median(ratios), 3),
         "goal": goal,
     }
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the rows as a Markdown table; times are milliseconds a step."""
-    print("| " + " | ".join(COLUMNS) + " |")
-    print("|" + " --- |" * len(COLUMNS))
-    for one in rows:
-        print("| " + " | ".join(str(one[column]) for column in COLUMNS) + " |")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from _table import print_table
+
 TEXT = Path(__file__).parent / "data" / "tinyshakespeare.txt.gz"
 ROWS, CHARACTERS_A_TOKEN = 64, 8  # more characters than any window holds tokens for
 COMMON = ("accumulate=1", "eval_fraction=0", "loss_on=all", "save_every=1000000")
@@ -52,7 +54,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as temporary:
         data = write_rows(Path(temporary) / "rows.jsonl")
         rows = [compare(given.model, name, given.steps, data) for name in given.only]
-    print_table(rows)
+    print_table(rows, COLUMNS)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1))
 
@@ -103,14 +105,6 @@ def step_seconds(metrics: Path) -> float:
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     elapsed = [row["elapsed_s"] for row in rows if "elapsed_s" in row]
     return statistics.median(after - before for before, after in pairwise(elapsed))
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the rows as a Markdown table; goals are ratios within 10 % (memory) and 20 % (time)."""
-    print("| " + " | ".join(COLUMNS) + " |")
-    print("|" + " --- |" * len(COLUMNS))
-    for one in rows:
-        print("| " + " | ".join(str(one[column]) for column in COLUMNS) + " |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-/* Passes over activations that PyTorch makes in many small steps: root-mean-square norm, gated SiLU, rotary positions.
+/* Passes over activations that PyTorch makes in many small steps: root-mean-square norm, gated SiLU.
  *
  * float32, rows times columns, contiguous unless a stride is given. Loops are written for the compiler to vectorise;
  * each is compiled once plainly and once for AVX2.
@@ -67,19 +67,6 @@ INLINE void gate_range_grad(const float *restrict g, const float *restrict gate,
     }
 }
 
-/* ---- rotary positions: pairs (i, i + half) of a head turn by the position's angle; sign -1 turns back ---- */
-
-INLINE void rotate_head(const float *restrict x, const float *restrict cosine, const float *restrict sine, float sign,
-                        int64_t half, float *restrict y) {
-    for (int64_t i = 0; i < half; i++) {
-        const float a = x[i], b = x[half + i];
-        /* The backward pass is the transpose, which takes each half's sine from the other half. */
-        const float to_a = sign > 0 ? sine[i] : -sine[half + i], to_b = sign > 0 ? sine[half + i] : -sine[i];
-        y[i] = a * cosine[i] - b * to_a;
-        y[half + i] = b * cosine[half + i] + a * to_b;
-    }
-}
-
 /* One plain and one AVX2 body of a range of rows (or of single elements), chosen by `level`. */
 #if HAVE_X86
 #define VARIANTS(name, parameters, body)              \
@@ -101,9 +88,6 @@ VARIANTS(gate, (const float *gate, const float *up, int64_t from, int64_t to, fl
 VARIANTS(gate_grad,
          (const float *g, const float *gate, const float *up, int64_t from, int64_t to, float *dgate, float *dup),
          gate_range_grad(g, gate, up, from, to, dgate, dup))
-VARIANTS(rotate, (const float *x, const float *c, const float *s, float sign, int64_t half, float *y),
-         rotate_head(x, c, s, sign, half, y))
-
 EXPORT void trimtab_rms_norm(const float *x, const float *weight, float offset, float eps, int64_t rows, int64_t cols,
                              float *y, float *roots, int level, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -131,17 +115,4 @@ EXPORT void trimtab_gated_silu_grad(const float *g, const float *gate, const flo
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t from = 0; from < count; from += GATE_BLOCK)
         RUN(gate_grad, level, g, gate, up, from, smaller(from + GATE_BLOCK, count), dgate, dup);
-}
-
-/* x: (positions, heads, 2 * half); cosine and sine: (periods, 2 * half), position p uses row p % periods. */
-EXPORT void trimtab_rotate(const float *x, const float *cosine, const float *sine, float sign, int64_t positions,
-                           int64_t periods, int64_t heads, int64_t half, float *y, int level, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t p = 0; p < positions; p++) {
-        const int64_t angle = (p % periods) * 2 * half;
-        for (int64_t head = 0; head < heads; head++) {
-            const int64_t at = (p * heads + head) * 2 * half;
-            RUN(rotate, level, x + at, cosine + angle, sine + angle, sign, half, y + at);
-        }
-    }
 }

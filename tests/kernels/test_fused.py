@@ -67,26 +67,11 @@ def test_gated_silu_passes_nan_on_instead_of_hiding_it(impl: str) -> None:
     assert ops.gated_silu(gate, torch.ones(20), impl=impl).isnan().tolist() == [False, True] * 10
 
 
-@pytest.mark.parametrize(("positions", "periods", "heads", "size"), [(1, 1, 1, 2), (6, 3, 2, 10), (8, 8, 3, 64)])
-def test_rotate_turns_halves_as_transformers_does(
-    positions: int, periods: int, heads: int, size: int, impl: str
-) -> None:
-    from transformers.models.llama.modeling_llama import rotate_half
-
-    x, cosine, sine = draw(positions, heads, size), draw(periods, size, seed=3), draw(periods, size, seed=4)
-    c, s = (t.repeat(positions // periods, 1)[:, None] for t in (cosine, sine))
-    y, (grad,) = gradients(lambda x: ops.rotate(x, cosine, sine, impl=impl), x)
-    expected, (expected_grad,) = gradients(lambda x: x * c + rotate_half(x) * s, x)
-    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(grad, expected_grad, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
         ("rms_norm", (draw(3, 8), draw(8), 0.0, 1e-6, "auto")),
         ("gated_silu", (draw(3, 8), draw(3, 8), "auto")),
-        ("rotate", (draw(4, 2, 8), draw(2, 8), draw(2, 8), False, "auto")),
     ],
 )
 def test_operator_passes_opcheck(name: str, arguments: tuple[Any, ...]) -> None:
@@ -99,7 +84,5 @@ def test_wrong_shapes_and_types_are_refused_before_any_pointer_is_used() -> None
         torch.ops.trimtab.rms_norm(draw(2, 4), draw(5), 0.0, 1e-6, "auto")
     with pytest.raises(RangeError, match="Allowed: float32"):
         torch.ops.trimtab.gated_silu(draw(2, 4), draw(2, 5), "auto")
-    with pytest.raises(RangeError, match="Allowed: float32"):
-        torch.ops.trimtab.rotate(draw(3, 2, 8), draw(2, 8), draw(2, 8), False, "auto")
     with pytest.raises(RangeError, match="float64"):
         torch.ops.trimtab.gated_silu(draw(2, 4).double(), draw(2, 4).double(), "auto")

@@ -54,9 +54,10 @@ def test_a_refused_process_leaves_the_holder_named(tmp_path: Path, holder: subpr
 
 
 def test_leaving_frees_the_folder(tmp_path: Path) -> None:
-    for _ in range(2):
-        with RunLock(tmp_path / "run"):
-            pass
+    with RunLock(tmp_path / "run"), pytest.raises(LockedError), RunLock(tmp_path / "run"):
+        pass
+    with RunLock(tmp_path / "run"):
+        pass
 
 
 def test_an_error_inside_frees_the_folder(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ _ARGUMENTS = {
     "trimtab_rms_norm_grad": (_P, _P, _P, _F, _P, _N, _N, _P, _I, _I),
     "trimtab_gated_silu": (_P, _P, _N, _P, _I, _I),
     "trimtab_gated_silu_grad": (_P, _P, _P, _N, _P, _P, _I, _I),
-    "trimtab_rotate": (_P, _P, _P, _F, _N, _N, _N, _N, _P, _I, _I),
 }
 
 
@@ -69,13 +68,3 @@ def gated_silu_grad(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Ten
     dgate, dup = torch.empty_like(gate), torch.empty_like(up)
     _call("trimtab_gated_silu_grad", grad, gate, up, gate.numel(), dgate, dup)
     return dgate, dup
-
-
-def rotate(x: Tensor, cosine: Tensor, sine: Tensor, back: bool) -> Tensor:
-    """See ``fused_reference``."""
-    x, cosine, sine = x.contiguous(), cosine.contiguous(), sine.contiguous()
-    y = torch.empty_like(x)
-    positions, heads, size = x.shape
-    sign = -1.0 if back else 1.0
-    _call("trimtab_rotate", x, cosine, sine, sign, positions, cosine.shape[0], heads, size // 2, y)
-    return y

@@ -41,19 +41,3 @@ def gated_silu_grad(
     share = torch.sigmoid(gate)
     swish = gate * share
     return grad * up * (share + swish * (1 - share)), grad * swish
-
-
-def rotate(
-    x: Float32[Tensor, "positions heads size"],
-    cosine: Float32[Tensor, "periods size"],
-    sine: Float32[Tensor, "periods size"],
-    back: bool,
-) -> Float32[Tensor, "positions heads size"]:
-    """Turn the halves of every head by its position's angle, or turn a gradient back."""
-    repeats = x.shape[0] // cosine.shape[0]
-    c, s = cosine.repeat(repeats, 1)[:, None], sine.repeat(repeats, 1)[:, None]
-    first, second = x.chunk(2, dim=-1)
-    (c1, c2), (s1, s2) = c.chunk(2, dim=-1), s.chunk(2, dim=-1)
-    if back:
-        s1, s2 = -s2, -s1
-    return torch.cat([first * c1 - second * s1, second * c2 + first * s2], dim=-1)

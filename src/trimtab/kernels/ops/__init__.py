@@ -3,7 +3,7 @@
 from trimtab.kernels.choose import implementation
 from trimtab.kernels.ops.codec4 import dequantize_4bit, quantize_4bit
 from trimtab.kernels.ops.codec8 import dequantize_8bit, dequantize_rows, quantize_8bit, quantize_rows
-from trimtab.kernels.ops.fused import gated_silu, rms_norm, rotate
+from trimtab.kernels.ops.fused import gated_silu, rms_norm
 from trimtab.kernels.ops.linear4 import linear_4bit, linear_4bit_input_grad
 from trimtab.kernels.ops.linear8 import linear_8bit, linear_8bit_input_grad
 from trimtab.kernels.packed import BLOCK_SIZES, NESTED_BLOCK, Packed4bit
@@ -25,5 +25,4 @@ __all__ = [
     "quantize_8bit",
     "quantize_rows",
     "rms_norm",
-    "rotate",
 ]

@@ -1,4 +1,4 @@
-"""Passes over activations that would otherwise be many: norm, gated activation, rotary positions. Float32."""
+"""Passes over activations that would otherwise be many: norm and gated activation. Float32."""
 
 from __future__ import annotations
 
@@ -45,24 +45,6 @@ def gated_silu(
     Source: arXiv:2002.05202, equation 5 (SwiGLU).
     """
     y: Tensor = _gated_silu_op(gate, up, impl)
-    return y
-
-
-def rotate(
-    x: Float32[Tensor, "positions heads size"],
-    cosine: Float32[Tensor, "periods size"],
-    sine: Float32[Tensor, "periods size"],
-    *,
-    impl: str = "auto",
-) -> Float32[Tensor, "positions heads size"]:
-    """Turn each head's two halves by its position's angles; position p uses row p modulo ``periods``.
-
-    Raises:
-        RangeError: shapes, dtypes or devices do not fit, or an implementation is not allowed.
-
-    Source: arXiv:2104.09864, section 3.4.2, in the layout with halves apart.
-    """
-    y: Tensor = _rotate_op(x, cosine, sine, False, impl)
     return y
 
 
@@ -122,15 +104,6 @@ def _gated_silu_grad(grad: Tensor, gate: Tensor, up: Tensor, impl: str) -> tuple
     return pair
 
 
-def _rotate(x: Tensor, cosine: Tensor, sine: Tensor, back: bool, impl: str) -> Tensor:
-    _same(x, cosine, sine)
-    fits = x.dim() == 3 and cosine.dim() == 2 and cosine.shape == sine.shape and cosine.shape[1] == x.shape[2]
-    fits = fits and x.shape[2] % 2 == 0 and cosine.shape[0] > 0 and x.shape[0] % cosine.shape[0] == 0
-    _refuse(not fits, f"x {list(x.shape)}, cosine {list(cosine.shape)}, sine {list(sine.shape)}")
-    y: Tensor = _backend(x, impl).rotate(x, cosine, sine, back)
-    return y
-
-
 def _like(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
@@ -153,7 +126,6 @@ _gated_silu_op = register("gated_silu(Tensor gate, Tensor up, str impl) -> Tenso
 _gated_silu_grad_op = register(
     "gated_silu_grad(Tensor grad, Tensor gate, Tensor up, str impl) -> (Tensor, Tensor)", _gated_silu_grad, _two_like
 )
-_rotate_op = register("rotate(Tensor x, Tensor cosine, Tensor sine, bool back, str impl) -> Tensor", _rotate, _like)
 
 
 def _keep_norm(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -180,15 +152,5 @@ def _gate_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return (*_gated_silu_grad_op(grad, *ctx.saved_tensors, ctx.impl), None)
 
 
-def _keep_angles(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, cosine, sine, ctx.back, ctx.impl = inputs
-    ctx.save_for_backward(cosine, sine)
-
-
-def _rotate_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    return _rotate_op(grad, *ctx.saved_tensors, not ctx.back, ctx.impl), None, None, None, None
-
-
 register_gradient("rms_norm", _norm_backward, _keep_norm)
 register_gradient("gated_silu", _gate_backward, _keep_gate)
-register_gradient("rotate", _rotate_backward, _keep_angles)

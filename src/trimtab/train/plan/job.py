@@ -9,16 +9,14 @@ from typing import Any, Final
 from trimtab.core.job import Event, Job, Note, Result, Started, Table
 from trimtab.core.memory import available_bytes, resident_bytes
 from trimtab.train.plan.calibrate import seconds_a_step
-from trimtab.train.plan.memory import FULL_TUNING_BYTES, Sizes, measure_sizes, parts_of
+from trimtab.train.plan.memory import FULL_TUNING_BYTES, Place, Sizes, measure_sizes, parts_of
 from trimtab.train.settings import TrainSettings
 
 LEAST_BUDGET: Final = 64 << 20
-GPU_OTHER_BYTES: Final = 2
-GPU_PROGRAM_BYTES: Final = 600 << 20
+GPU: Final = Place(program_bytes=600 << 20, other_bytes=2, gaps_share=0.0)
 CPU_OTHER_BYTES: Final = 4
-GAPS_SHARE: Final = 0.4
-"""Memory the C library's allocator holds but cannot use between kept activations, as a share of them (measured with
-bench/plan_truth.py; a GPU's caching allocator and the pager have their own accounts)."""
+CPU_GAPS_SHARE: Final = 0.4
+"""Of the C library's allocator, measured with bench/plan_truth.py."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +93,19 @@ def make_plan(
         FormatError: the config describes no network that transformers knows.
     """
     on_cpu = device == "cpu"
-    sizes = measure_sizes(document, settings, other_bytes=CPU_OTHER_BYTES if on_cpu else GPU_OTHER_BYTES)
-    base = resident_bytes() if on_cpu else GPU_PROGRAM_BYTES  # by now the network's code is loaded, as it will be
-    limit = limit_bytes or available_bytes() + (base if on_cpu else 0)
-    parts = parts_of(sizes, settings, base_bytes=base)
-    if on_cpu:
-        parts["allocator's gaps"] = int(sizes.saved * GAPS_SHARE)
+    sizes = measure_sizes(document, settings, other_bytes=CPU_OTHER_BYTES if on_cpu else GPU.other_bytes)
+    # The process is looked at only now, when the network's code is loaded, as it will be in the run.
+    place = Place(resident_bytes(), CPU_OTHER_BYTES, CPU_GAPS_SHARE) if on_cpu else GPU
+    limit = limit_bytes or available_bytes() + (place.program_bytes if on_cpu else 0)
+    parts = parts_of(sizes, settings, place)
     paged = _page_out(parts, limit)
     peak = sum(parts.values())
-    advice = () if peak <= limit else tuple(_advice(document, settings, parts, peak - limit))
+    advice = () if peak <= limit else tuple(_advice(document, settings, place, peak - limit))
     return Plan(
         parts=parts,
         peak_bytes=peak,
         limit_bytes=limit,
-        paged_bytes=paged + _outside(sizes, settings, parts["optimizer"] + paged),
+        paged_bytes=paged + _outside(sizes, settings, place, parts["optimizer"] + paged),
         seconds_a_step=seconds_a_step(document, settings, sizes) if calibrate and on_cpu else None,
         full_tuning_bytes=sizes.parameters * FULL_TUNING_BYTES,
         parameters=sizes.parameters,
@@ -156,13 +153,13 @@ def _page_out(parts: dict[str, int], limit: int) -> int:
     return over
 
 
-def _outside(sizes: Sizes, settings: TrainSettings, resident: int) -> int:
+def _outside(sizes: Sizes, settings: TrainSettings, place: Place, resident: int) -> int:
     """Give the optimizer state that the budget of the settings keeps out."""
-    unlimited = parts_of(sizes, replace(settings, optimizer_budget=0), base_bytes=0)["optimizer"]
+    unlimited = parts_of(sizes, replace(settings, optimizer_budget=0), place)["optimizer"]
     return max(unlimited - resident, 0)
 
 
-def _advice(document: Mapping[str, Any], settings: TrainSettings, parts: Mapping[str, int], over: int) -> Iterator[str]:
+def _advice(document: Mapping[str, Any], settings: TrainSettings, place: Place, over: int) -> Iterator[str]:
     """Name the knobs that save most, with what each would bring."""
     changes: list[tuple[str, dict[str, Any]]] = []
     if settings.method != "qlora":
@@ -179,13 +176,18 @@ def _advice(document: Mapping[str, Any], settings: TrainSettings, parts: Mapping
     if settings.rank > 8:
         changes.append((f"--set rank={settings.rank // 2}", {"rank": settings.rank // 2}))
     yield f"{_bytes(over)} too much. What would help, each by itself:"
-    before = sum(parts.values())
+    before = _peak(document, settings, place)
     for words, change in changes:
-        sizes = measure_sizes(document, replace(settings, **change))
-        after = sum(parts_of(sizes, replace(settings, **change), base_bytes=parts["program"]).values())
+        after = _peak(document, replace(settings, **change), place)
         if after < before:
             enough = " (enough)" if before - after >= over else ""
             yield f"{words} saves {_bytes(before - after)}{enough}"
+
+
+def _peak(document: Mapping[str, Any], settings: TrainSettings, place: Place) -> int:
+    """Give the peak of other settings in the same place, nothing paged out."""
+    sizes = measure_sizes(document, settings, other_bytes=place.other_bytes)
+    return sum(parts_of(sizes, settings, place).values())
 
 
 def _bytes(count: float) -> str:

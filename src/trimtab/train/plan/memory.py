@@ -32,6 +32,21 @@ FULL_TUNING_BYTES: Final = 12
 
 
 @dataclass(frozen=True)
+class Place:
+    """What a kind of device adds to a run's memory.
+
+    Attributes:
+        program_bytes: what the process needs before any weight is loaded.
+        other_bytes: bytes an element of what is not quantized.
+        gaps_share: memory that the allocator holds but cannot use between kept activations, as a share of them.
+    """
+
+    program_bytes: int
+    other_bytes: int
+    gaps_share: float
+
+
+@dataclass(frozen=True)
 class Sizes:
     """What the plan reads off a network without storage.
 
@@ -94,22 +109,23 @@ def measure_sizes(document: Mapping[str, Any], settings: TrainSettings, *, other
     )
 
 
-def parts_of(sizes: Sizes, settings: TrainSettings, *, base_bytes: int) -> dict[str, int]:
+def parts_of(sizes: Sizes, settings: TrainSettings, place: Place) -> dict[str, int]:
     """Give every part of the peak in bytes.
 
     Args:
         sizes: from ``measure_sizes``.
         settings: of the run.
-        base_bytes: what the process needs before any weight is loaded.
+        place: where it runs.
     """
     state = math.ceil(sizes.adapter_parameters * STATE_BYTES[settings.optimizer_bits])
     resident = min(state, settings.optimizer_budget) if settings.optimizer_budget else state
     return {
-        "program": base_bytes,
+        "program": place.program_bytes,
         **sizes.parts,
         "gradients": sizes.adapter_parameters * FLOAT_BYTES,
         "optimizer": resident,
         "activations": sizes.saved,
+        "allocator's gaps": int(sizes.saved * place.gaps_share),
         "working buffers": sizes.working,
     }
 

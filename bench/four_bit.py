@@ -4,7 +4,7 @@ Every ratio is the median over rounds in which both sides ran one after the othe
 machine meets both. "floor" is the time to read the same bytes once from memory, measured in the same round. Weights
 are cycled through copies that exceed the last-level cache.
 
-    python bench/kernels.py [--threads 1,2] [--rounds 15] [--json FILE]
+    python bench/four_bit.py [--threads 1,2] [--rounds 15] [--json FILE]
 """
 
 from __future__ import annotations
