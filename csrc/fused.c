@@ -1,27 +1,9 @@
 /* Passes over activations that PyTorch makes in many small steps: root-mean-square norm, gated SiLU.
  *
- * float32, rows times columns, contiguous unless a stride is given. Loops are written for the compiler to vectorise;
- * each is compiled once plainly and once for AVX2.
+ * float32, rows times columns, contiguous. The loops of the norms are left to the compiler to vectorise, each once plainly
+ * and once for AVX2.
  */
-#include "trimtab.h"
-
-/* exp to about one unit in the last place, without a call, so that loops vectorise; arguments are clamped. */
-INLINE float quick_exp(float x) {
-    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
-    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    const float n = (x * 1.44269504f + shift) - shift;
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = (p * r) * r + r + 1.0f;
-    return p * float_of_bits((uint32_t)((int32_t)n + 127) << 23);
-}
-
-INLINE float sigmoid(float x) { return 1.0f / (1.0f + quick_exp(-x)); }
+#include "exp.h"
 
 INLINE float sum_of_products(const float *a, const float *b, int64_t count) {
     float lanes[16] = {0};
@@ -51,22 +33,6 @@ INLINE void norm_row_grad(const float *restrict g, const float *restrict x, cons
     for (int64_t i = 0; i < cols; i++) dx[i] = root * (dx[i] - x[i] * pull);
 }
 
-/* ---- y = gate * sigmoid(gate) * up ---- */
-
-INLINE void gate_range(const float *restrict gate, const float *restrict up, int64_t from, int64_t to,
-                       float *restrict y) {
-    for (int64_t i = from; i < to; i++) y[i] = gate[i] * sigmoid(gate[i]) * up[i];
-}
-
-INLINE void gate_range_grad(const float *restrict g, const float *restrict gate, const float *restrict up, int64_t from,
-                            int64_t to, float *restrict dgate, float *restrict dup) {
-    for (int64_t i = from; i < to; i++) {
-        const float s = sigmoid(gate[i]), swish = gate[i] * s;
-        dgate[i] = g[i] * up[i] * (s + swish * (1.0f - s));
-        dup[i] = g[i] * swish;
-    }
-}
-
 /* One plain and one AVX2 body of a range of rows (or of single elements), chosen by `level`. */
 #if HAVE_X86
 #define VARIANTS(name, parameters, body)              \
@@ -83,11 +49,6 @@ VARIANTS(norm, (const float *x, const float *w, float offset, float eps, int64_t
          norm_row(x, w, offset, eps, cols, y, root))
 VARIANTS(norm_grad, (const float *g, const float *x, const float *w, float offset, float root, int64_t cols, float *dx),
          norm_row_grad(g, x, w, offset, root, cols, dx))
-VARIANTS(gate, (const float *gate, const float *up, int64_t from, int64_t to, float *y),
-         gate_range(gate, up, from, to, y))
-VARIANTS(gate_grad,
-         (const float *g, const float *gate, const float *up, int64_t from, int64_t to, float *dgate, float *dup),
-         gate_range_grad(g, gate, up, from, to, dgate, dup))
 EXPORT void trimtab_rms_norm(const float *x, const float *weight, float offset, float eps, int64_t rows, int64_t cols,
                              float *y, float *roots, int level, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -102,17 +63,63 @@ EXPORT void trimtab_rms_norm_grad(const float *g, const float *x, const float *w
         RUN(norm_grad, level, g + row * cols, x + row * cols, weight, offset, roots[row], cols, dx + row * cols);
 }
 
+/* ---- y = gate * sigmoid(gate) * up ---- */
+
+INLINE float sigmoid(float x) { return 1.0f / (1.0f + exp_one(-x)); }
+
+static void gate_one(const float *gate, const float *up, int64_t from, int64_t to, float *y) {
+    for (int64_t i = from; i < to; i++) y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+}
+
+static void gate_one_grad(const float *g, const float *gate, const float *up, int64_t from, int64_t to, float *dgate,
+                          float *dup) {
+    for (int64_t i = from; i < to; i++) {
+        const float s = sigmoid(gate[i]), swish = gate[i] * s;
+        dgate[i] = g[i] * up[i] * (s + swish * (1.0f - s));
+        dup[i] = g[i] * swish;
+    }
+}
+
+#if HAVE_X86
+#define SIGMOID(P, EXP, x) P##div_ps(P##set1_ps(1.0f), P##add_ps(P##set1_ps(1.0f), EXP(P##sub_ps(P##setzero_ps(), x))))
+#define GATES(NAME, TARGET, VEC, LANES, P, EXP)                                                                       \
+    TARGET static void NAME(const float *gate, const float *up, int64_t from, int64_t to, float *y) {                 \
+        for (; from + LANES <= to; from += LANES) {                                                                   \
+            const VEC x = P##loadu_ps(gate + from), swish = P##mul_ps(x, SIGMOID(P, EXP, x));                         \
+            P##storeu_ps(y + from, P##mul_ps(swish, P##loadu_ps(up + from)));                                         \
+        }                                                                                                             \
+        gate_one(gate, up, from, to, y);                                                                              \
+    }                                                                                                                 \
+    TARGET static void NAME##_grad(const float *g, const float *gate, const float *up, int64_t from, int64_t to,      \
+                                   float *dgate, float *dup) {                                                        \
+        for (; from + LANES <= to; from += LANES) {                                                                   \
+            const VEC x = P##loadu_ps(gate + from), grad = P##loadu_ps(g + from), s = SIGMOID(P, EXP, x);             \
+            const VEC swish = P##mul_ps(x, s), slope = P##fnmadd_ps(swish, s, P##add_ps(s, swish));                   \
+            P##storeu_ps(dgate + from, P##mul_ps(P##mul_ps(grad, P##loadu_ps(up + from)), slope));                    \
+            P##storeu_ps(dup + from, P##mul_ps(grad, swish));                                                         \
+        }                                                                                                             \
+        gate_one_grad(g, gate, up, from, to, dgate, dup);                                                             \
+    }
+GATES(gate_avx2, TARGET_AVX2, __m256, 8, _mm256_, exp_avx2)
+GATES(gate_avx512, TARGET_AVX512, __m512, 16, _mm512_, exp_avx512)
+#define CHOOSE(level, tail) ((level) >= AVX512 ? gate_avx512##tail : (level) >= AVX2 ? gate_avx2##tail : gate_one##tail)
+#else
+#define CHOOSE(level, tail) gate_one##tail
+#endif
+
 enum { GATE_BLOCK = 4096 };
 
 EXPORT void trimtab_gated_silu(const float *gate, const float *up, int64_t count, float *y, int level, int threads) {
+    (void)level;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t from = 0; from < count; from += GATE_BLOCK)
-        RUN(gate, level, gate, up, from, smaller(from + GATE_BLOCK, count), y);
+        CHOOSE(level, )(gate, up, from, smaller(from + GATE_BLOCK, count), y);
 }
 
 EXPORT void trimtab_gated_silu_grad(const float *g, const float *gate, const float *up, int64_t count, float *dgate,
                                     float *dup, int level, int threads) {
+    (void)level;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t from = 0; from < count; from += GATE_BLOCK)
-        RUN(gate_grad, level, g, gate, up, from, smaller(from + GATE_BLOCK, count), dgate, dup);
+        CHOOSE(level, _grad)(g, gate, up, from, smaller(from + GATE_BLOCK, count), dgate, dup);
 }
