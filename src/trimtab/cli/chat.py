@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trimtab.cli.adapted import AsStored, trained_quantization
 from trimtab.cli.console import Debug, Device, ModelArgument, Seed
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option("--max-tokens", help="Most tokens an answer.")] = 512,
     temperature: Annotated[float, typer.Option("--temperature", help="0 always takes the likeliest token.")] = 0.0,
     top_p: Annotated[float, typer.Option("--top-p", help="Draw among the likeliest tokens of this share.")] = 1.0,
+    as_stored: AsStored = False,
     device: Device = "auto",
     seed: Seed = 0,
     debug: Debug = False,
@@ -34,7 +36,8 @@ def chat(
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     folder = resolve(model)
     work_offline()
-    speaker = Speaker.load(folder, adapter=adapter, device=pick(device))
+    quantization = trained_quantization(folder, adapter, as_stored=as_stored)
+    speaker = Speaker.load(folder, adapter=adapter, quantization=quantization, device=pick(device))
     typer.echo(f"{model}{f' with {adapter}' if adapter else ''}. {HELP}")
     _converse(speaker, sampling)
 

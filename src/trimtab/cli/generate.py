@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trimtab.cli.adapted import AsStored, trained_quantization
 from trimtab.cli.console import AsJson, Debug, Device, ModelArgument, Output, Quiet, Seed, show
 from trimtab.core.errors import UsageError
 from trimtab.core.job import Job, Result
@@ -19,6 +20,7 @@ def generate(
     max_tokens: Annotated[int, typer.Option("--max-tokens", help="Most tokens to write.")] = 256,
     temperature: Annotated[float, typer.Option("--temperature", help="0 always takes the likeliest token.")] = 0.0,
     top_p: Annotated[float, typer.Option("--top-p", help="Draw among the likeliest tokens of this share.")] = 1.0,
+    as_stored: AsStored = False,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a chat format.")] = False,
     device: Device = "auto",
     seed: Seed = 0,
@@ -38,7 +40,8 @@ def generate(
     work_offline()
 
     def job() -> Job:
-        speaker = Speaker.load(folder, adapter=adapter, device=pick(device))
+        quantization = trained_quantization(folder, adapter, as_stored=as_stored, quiet=quiet)
+        speaker = Speaker.load(folder, adapter=adapter, quantization=quantization, device=pick(device))
         asked = prompt if raw else speaker.chat_prompt([{"role": "user", "content": prompt}])
         answer = speaker.answer(asked, sampling)
         yield Result(

@@ -17,6 +17,7 @@ from trimtab.models.config import read_model_config
 from trimtab.models.load import load_network
 from trimtab.models.merge import make_dense, merge_lora
 from trimtab.models.save import dense_state, save_model
+from trimtab.models.trained_base import dense_base_notes
 from trimtab.store.adapter import load_adapter
 from trimtab.store.ggml import GgmlType
 from trimtab.store.gguf_llama import ARCHITECTURE, for_gguf, gguf_name
@@ -54,6 +55,8 @@ def export_model(model: Path, out: Path, *, form: str, adapter: Path | None = No
     config = read_model_config(model)
     if form == "gguf" and config["model_type"] != ARCHITECTURE:
         raise RangeError(f"{config['model_type']} has no GGUF form here; {ARCHITECTURE} has. Use --format safetensors.")
+    if adapter:
+        yield from dense_base_notes(model, adapter)
     net = load_network(model)
     net = merge_lora(load_adapter(net, adapter)) if adapter else make_dense(net)
     if form == "safetensors":

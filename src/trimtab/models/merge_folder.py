@@ -16,6 +16,7 @@ from trimtab.models.config import CONFIG_NAME, read_model_config
 from trimtab.models.load import load_network
 from trimtab.models.merge import logit_error, merge_lora, probe_ids
 from trimtab.models.save import copy_tokenizer, save_model
+from trimtab.models.trained_base import dense_base_notes
 from trimtab.nn.linear import QuantizedLinear
 from trimtab.store.adapter import load_adapter
 from trimtab.store.bitsandbytes import SAVED_KINDS, quantization_config, to_tensors
@@ -38,6 +39,7 @@ def merge_folder(model: Path, adapter: Path, out: Path, *, requantize: bool = Fa
     if out.exists() and any(out.iterdir()):
         raise RangeError(f"{out} exists already. Choose another --out.")
     yield Started(f"merging {adapter} into {model.name}", str(out))
+    yield from dense_base_notes(model, adapter)
     net = load_adapter(load_network(model), adapter)
     quantized = any(isinstance(module, QuantizedLinear) for module in net.modules())
     if requantize and not quantized:

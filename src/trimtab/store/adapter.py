@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trimtab.core.errors import FormatError, MissingError, NonFiniteError
 from trimtab.nn.linear import linear_names
 from trimtab.nn.lora import DEFAULT_ADAPTER, LoraSettings, activate, add_lora, lora_layers
+from trimtab.store.adapter_base import BASE_NAME, AdapterBase, base_document, form_of
 from trimtab.store.durable import write_bytes
 from trimtab.store.safetensors import TensorFile
 
@@ -40,14 +41,17 @@ HARMLESS_STARTS: Final = (None, True, False, "gaussian", "orthogonal", "eva")
 TASKS: Final = {False: "CAUSAL_LM", True: "SEQ_2_SEQ_LM"}
 
 
-def save_adapter(net: nn.Module, folder: str | Path, *, adapter: str = DEFAULT_ADAPTER, base: str = "") -> Path:
-    """Write one adapter of a network as a PEFT folder.
+def save_adapter(
+    net: nn.Module, folder: str | Path, *, adapter: str = DEFAULT_ADAPTER, base: str = "", base_sha256: str = ""
+) -> Path:
+    """Write one adapter of a network as a PEFT folder, and beside it how the network under it is stored.
 
     Args:
         net: a network with adapters.
         folder: made where it is absent; files of an older adapter in it are replaced one by one, each whole.
         adapter: which one.
         base: name or path of the base model, for the config.
+        base_sha256: hash of the base's files, for the record.
 
     Raises:
         MissingError: no such adapter.
@@ -69,6 +73,7 @@ def save_adapter(net: nn.Module, folder: str | Path, *, adapter: str = DEFAULT_A
     config = peft_config(settings, targets=_targets(net, list(layers)), base=base, seq2seq=seq2seq)
     write_bytes(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"}))
     write_bytes(folder / CONFIG_NAME, json.dumps(config, indent=2).encode())
+    write_bytes(folder / BASE_NAME, base_document(AdapterBase(base, base_sha256, form_of(net))))
     return folder
 
 

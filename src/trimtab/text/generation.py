@@ -14,7 +14,7 @@ from jinja2 import TemplateError
 from torch import nn
 
 from trimtab.core.errors import RangeError
-from trimtab.models.load import load_network
+from trimtab.models.load import Quantization, load_network
 from trimtab.nn.linear import set_exact
 from trimtab.store.adapter import load_adapter
 from trimtab.text.chat_format import FALLBACK_TEMPLATE, beginning, chat_template, write_messages
@@ -68,14 +68,27 @@ class Speaker:
         self.net, self.tokenizer = net.eval(), tokenizer
 
     @classmethod
-    def load(cls, folder: Path, *, adapter: Path | None = None, device: torch.device | None = None) -> Speaker:
+    def load(
+        cls,
+        folder: Path,
+        *,
+        adapter: Path | None = None,
+        quantization: Quantization | None = None,
+        device: torch.device | None = None,
+    ) -> Speaker:
         """Load a model folder and, where given, an adapter.
 
         Quantized layers may use the fast integer arithmetic, see ``QuantizedLinear.exact``.
+
+        Args:
+            folder: in transformers' layout.
+            adapter: PEFT folder.
+            quantization: how to store the linear weights; None keeps them as they are.
+            device: the CPU where None.
         """
         from trimtab.models.tokenizer import read_tokenizer
 
-        net = load_network(folder).to(device or torch.device("cpu"))
+        net = load_network(folder, quantization=quantization).to(device or torch.device("cpu"))
         if adapter is not None:
             load_adapter(net, adapter)
         return cls(set_exact(net, False), read_tokenizer(folder))

@@ -244,7 +244,7 @@ class _Run:
             return
         state.best_loss, state.best_step, state.failures = loss, state.step, 0
         if state.step and settings.eval_every and settings.method != "full":
-            save_adapter(self.model.net, self.request.out / BEST, base=str(self.request.model))
+            self._save_adapter(BEST)
 
     def _is_best(self) -> bool:
         return self.request.settings.eval_every > 0 and self.state.best_step == self.state.step
@@ -298,7 +298,11 @@ class _Run:
     def _write_weights(self) -> str:
         if self.request.settings.method == "full":
             return str(save_model(self.model.net, self.request.model, self.request.out / MODEL))
-        return str(save_adapter(self.model.net, self.request.out / ADAPTER, base=str(self.request.model)))
+        return self._save_adapter(ADAPTER)
+
+    def _save_adapter(self, name: str) -> str:
+        base, sha256 = str(self.request.model), self.identity["model"]
+        return str(save_adapter(self.model.net, self.request.out / name, base=base, base_sha256=sha256))
 
     def _result(self, adapter: str) -> dict[str, Any]:
         state = self.state
