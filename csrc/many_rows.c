@@ -67,13 +67,14 @@ typedef struct {
 } workspace;
 
 /* Fills panels with matrix rows col .. col + cols, columns k .. k + depth, turned over. */
-static void fill_turned(const many_rows *job, const workspace *own, int64_t col, int64_t cols, int64_t k, int64_t depth) {
+static void fill_turned(const summand *part, int level, const workspace *own, int64_t col, int64_t cols, int64_t k,
+                        int64_t depth) {
     const int64_t wide = own->panel;
     for (int64_t from = 0; from < cols; from += SQUARE) {
         const int64_t here = smaller(SQUARE, cols - from);
         for (int64_t i = 0; i < SQUARE; i++) {
             float *line = own->lines + i * DEPTH;
-            if (i < here) job->decode(job->matrix, col + from + i, k, depth, line, job->level);
+            if (i < here) part->decode(part->matrix, col + from + i, k, depth, line, level);
             else memset(line, 0, (size_t)depth * sizeof(float));
         }
         float *panel = own->tile + from / wide * depth * wide + from % wide;
@@ -85,12 +86,13 @@ static void fill_turned(const many_rows *job, const workspace *own, int64_t col,
 }
 
 /* Fills panels with matrix columns col .. col + cols of the rows k .. k + depth. */
-static void fill_straight(const many_rows *job, const workspace *own, int64_t col, int64_t cols, int64_t k, int64_t depth) {
+static void fill_straight(const summand *part, int level, const workspace *own, int64_t col, int64_t cols, int64_t k,
+                          int64_t depth) {
     const int64_t wide = own->panel;
     for (int64_t i = 0; i < depth; i++) {
         for (int64_t from = 0; from < cols; from += DEPTH) {
             const int64_t here = smaller(DEPTH, cols - from);
-            job->decode(job->matrix, k + i, col + from, here, own->lines, job->level);
+            part->decode(part->matrix, k + i, col + from, here, own->lines, level);
             for (int64_t done = 0; done < here; done += wide) {
                 float *panel = own->tile + (from + done) / wide * depth * wide + i * wide;
                 const int64_t part = smaller(wide, here - done);
@@ -115,18 +117,20 @@ static void write_block(const many_rows *job, const workspace *own, const float 
             y[r * job->cols + c] = own->spill[r * own->panel + c] + (first ? 0.0f : y[r * job->cols + c]);
 }
 
-static void multiply_tile(const many_rows *job, const workspace *own, int64_t col, int64_t cols, int64_t k, int64_t depth) {
-    if (job->turned) fill_turned(job, own, col, cols, k, depth);
-    else fill_straight(job, own, col, cols, k, depth);
+/* Adds one summand's depth k .. k + depth to a run of output columns; the first to do so need not be added. */
+static void multiply_tile(const many_rows *job, const summand *part, const workspace *own, int64_t col, int64_t cols,
+                          int64_t k, int64_t depth, int first) {
+    if (job->turned) fill_turned(part, job->level, own, col, cols, k, depth);
+    else fill_straight(part, job->level, own, col, cols, k, depth);
     for (int64_t row = 0; row < job->count; row += own->block) {
         const int64_t rows = smaller(own->block, job->count - row);
         for (int64_t r = 0; r < own->block; r++) {
             const int64_t source = row + (r < rows ? r : 0);
-            memcpy(own->rows + r * STRIDE, job->x + source * job->depth + k, (size_t)depth * sizeof(float));
+            memcpy(own->rows + r * STRIDE, part->x + source * part->depth + k, (size_t)depth * sizeof(float));
         }
         for (int64_t done = 0; done < cols; done += own->panel) {
             const float *panel = own->tile + done / own->panel * depth * own->panel;
-            write_block(job, own, panel, depth, row, rows, col + done, smaller(own->panel, cols - done), k == 0);
+            write_block(job, own, panel, depth, row, rows, col + done, smaller(own->panel, cols - done), first);
         }
     }
 }
@@ -144,7 +148,7 @@ static int64_t even_share(int64_t size, int64_t most, int64_t unit) {
 static int multiply_columns(const many_rows *job, int64_t begin, int64_t end) {
     const int wide = job->level >= AVX512;
     const int64_t block = wide ? 12 : 6, panel = wide ? 32 : 16;
-    const int64_t depth = even_share(job->depth, DEPTH, SQUARE);
+    const int64_t depth = even_share(job->base.depth, DEPTH, SQUARE);
     const int64_t tile = even_share(end - begin, smaller(TILE_FLOATS / depth / panel * panel, end - begin + panel), panel);
     const int64_t sizes[] = {(tile + panel) * depth, block * STRIDE, SQUARE * DEPTH, block * panel};
     float *scratch = NULL;
@@ -155,8 +159,10 @@ static int multiply_columns(const many_rows *job, int64_t begin, int64_t end) {
     };
     for (int64_t col = begin; col < end; col += tile) {
         const int64_t cols = smaller(tile, end - col);
-        for (int64_t k = 0; k < job->depth; k += depth)
-            multiply_tile(job, &own, col, cols, k, smaller(depth, job->depth - k));
+        for (int64_t k = 0; k < job->base.depth; k += depth)
+            multiply_tile(job, &job->base, &own, col, cols, k, smaller(depth, job->base.depth - k), k == 0);
+        for (int64_t k = 0; k < job->beside.depth; k += depth)
+            multiply_tile(job, &job->beside, &own, col, cols, k, smaller(depth, job->beside.depth - k), 0);
         if (job->bias) add_bias(job, col, cols);
     }
     free(scratch);

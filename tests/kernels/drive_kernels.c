@@ -13,7 +13,11 @@ typedef struct {
 int trimtab_cpu_level(void);
 void trimtab_quantize_4bit(const void *, int, int64_t, int64_t, const float *, const uint8_t *, uint8_t *, float *, int, int);
 void trimtab_dequantize_4bit(const weight4 *, int64_t, int64_t, int64_t, int64_t, void *, int, int, int);
-int trimtab_product_4bit(const weight4 *, const float *, int64_t, int, const float *, float *, int, int);
+int trimtab_product_4bit(const weight4 *, const float *, int64_t, int, const float *, const float *, const float *, int64_t,
+                         float, float *, int, int);
+int trimtab_low_rank_down(const float *, const float *, int64_t, int64_t, int64_t, float *, int, int);
+int trimtab_low_rank_grads(const float *, const float *, const float *, const float *, int64_t, int64_t, int64_t, int64_t,
+                           float, float *, float *, float *, int, int);
 int trimtab_linear_4bit(const weight4 *, const float *, int64_t, const float *, float *, int, int, int);
 void trimtab_quantize_8bit(const float *, int64_t, int64_t, const float *, int, uint8_t *, float *, int);
 void trimtab_dequantize_8bit(const uint8_t *, int64_t, int64_t, const float *, const float *, float *, int);
@@ -104,17 +108,40 @@ static void many(int64_t rows, int64_t cols, int level) {
                 const int64_t depth = turned ? cols : rows, wide = turned ? rows : cols;
                 float *x = random_floats((size_t)(counts[i] * depth)), *y = random_floats((size_t)(counts[i] * wide));
                 float *bias = random_floats((size_t)wide);
-                trimtab_product_4bit(&twice, x, counts[i], turned, turned ? bias : NULL, y, level, threads);
+                const int64_t rank = turned ? 3 : 0;
+                float *low = random_floats((size_t)(counts[i] * rank)), *factor = random_floats((size_t)(wide * rank));
+                trimtab_product_4bit(&twice, x, counts[i], turned, turned ? bias : NULL, low, factor, rank, 2.0f, y, level,
+                                     threads);
                 calls++;
-                free(x), free(y), free(bias);
+                free(x), free(y), free(bias), free(low), free(factor);
             }
     free(codes), free(scales), free(table), free(table8), free(nested_absmax);
+}
+
+static void low_rank(int64_t inputs, int64_t outputs, int64_t rank, int level) {
+    const int64_t counts[] = {1, 11, 12, 13, 49, 100};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        for (int threads = 1; threads <= 3; threads += 2) {
+            const int64_t rows = counts[i];
+            float *x = random_floats((size_t)(rows * inputs)), *grad = random_floats((size_t)(rows * outputs));
+            float *a = random_floats((size_t)(rank * inputs)), *b = random_floats((size_t)(outputs * rank));
+            float *a_grad = random_floats((size_t)(rank * inputs)), *b_grad = random_floats((size_t)(outputs * rank));
+            float *low = random_floats((size_t)(rows * rank)), *low_grad = random_floats((size_t)(rows * rank));
+            trimtab_low_rank_down(x, a, rows, inputs, rank, low, level, threads);
+            trimtab_low_rank_grads(grad, x, low, b, rows, inputs, outputs, rank, 0.5f, low_grad, a_grad, b_grad, level,
+                                   threads);
+            calls += 2;
+            free(x), free(grad), free(a), free(b), free(a_grad), free(b_grad), free(low), free(low_grad);
+        }
 }
 
 int main(void) {
     const int64_t edges[][2] = {{1, 1}, {3, 5}, {8, 8}, {33, 65}, {66, 576}, {520, 20}, {40, 1100}, {130, 513}};
     for (int level = 1; level <= trimtab_cpu_level(); level++)
-        for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) many(edges[i][0], edges[i][1], level);
+        for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {
+            many(edges[i][0], edges[i][1], level);
+            for (int64_t rank = 1; rank <= 33; rank += 16) low_rank(edges[i][0], edges[i][1], rank, level);
+        }
 
     const int64_t sizes[] = {0, 1, 2, 3, 31, 32, 33, 63, 64, 65, 127, 129, 4095, 4096, 4097, 16385};
     const int64_t shapes[][2] = {{1, 64}, {2, 64}, {3, 64}, {5, 128}, {4, 192}, {7, 1088}, {66, 576}};

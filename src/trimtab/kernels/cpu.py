@@ -41,12 +41,17 @@ _ARGUMENTS = {
     "trimtab_quantize_4bit": (_P, _I, _N, _N, _P, _P, _P, _P, _I, _I),
     "trimtab_dequantize_4bit": (_P, _N, _N, _N, _N, _P, _I, _I, _I),
     "trimtab_linear_4bit": (_P, _P, _N, _P, _P, _I, _I, _I),
-    "trimtab_product_4bit": (_P, _P, _N, _I, _P, _P, _I, _I),
+    "trimtab_product_4bit": (_P, _P, _N, _I, _P, _P, _P, _N, c_float, _P, _I, _I),
+    "trimtab_low_rank_down": (_P, _P, _N, _N, _N, _P, _I, _I),
+    "trimtab_low_rank_grads": (_P, _P, _P, _P, _N, _N, _N, _N, c_float, _P, _P, _P, _I, _I),
     "trimtab_quantize_8bit": (_P, _N, _N, _P, _I, _P, _P, _I),
     "trimtab_dequantize_8bit": (_P, _N, _N, _P, _P, _P, _I),
     "trimtab_dequantize_rows": (_P, _N, _N, _N, _N, _P, _I, _I),
     "trimtab_linear_8bit": (_P, _P, _N, _P, _P, _I, _I),
 }
+
+_MAY_FAIL = ("trimtab_linear", "trimtab_product", "trimtab_low_rank")
+"""Beginnings of the names of functions that give 0 where memory is short."""
 
 quantize_rows = reference.quantize_rows
 
@@ -76,12 +81,13 @@ class Weight8(Structure):
 
 
 @cache
-def _function(name: str) -> Callable[..., Any]:
+def function(name: str) -> Callable[..., Any]:
+    """Give a function of the library, its arguments typed."""
     found = library()
     assert found is not None
     function = getattr(found, name)
     function.argtypes = _ARGUMENTS[name]
-    function.restype = c_int if name.startswith(("trimtab_linear", "trimtab_product")) else None
+    function.restype = c_int if name.startswith(_MAY_FAIL) else None
     return function  # type: ignore[no-any-return]
 
 
@@ -101,7 +107,7 @@ def quantize_4bit(
     bounds, order = reference.thresholds(table)
     codes = torch.empty((count + 1) // 2, dtype=torch.uint8)
     absmax = torch.empty(blocks_of(count, block_size), dtype=torch.float32)
-    _function("trimtab_quantize_4bit")(
+    function("trimtab_quantize_4bit")(
         weight.data_ptr(),
         DTYPE_CODES[weight.dtype],
         count,
@@ -131,7 +137,7 @@ def quantize_8bit(
     bounds = (table[:-1] + table[1:]) / 2
     codes = torch.empty(values.shape, dtype=torch.uint8)
     absmax = torch.empty(blocks_of(values.numel(), block_size), dtype=torch.float32)
-    _function("trimtab_quantize_8bit")(
+    function("trimtab_quantize_8bit")(
         values.data_ptr(),
         values.numel(),
         block_size,
@@ -149,7 +155,7 @@ def dequantize_8bit(
 ) -> Float32[Tensor, "*shape"]:
     """Give the bits of ``reference.dequantize_8bit``."""
     values = torch.empty(codes.shape, dtype=torch.float32)
-    _function("trimtab_dequantize_8bit")(
+    function("trimtab_dequantize_8bit")(
         codes.data_ptr(),
         codes.numel(),
         block_size,
@@ -175,9 +181,11 @@ def linear_4bit(
     rows, cols = packed.shape
     count = _rows_of(x, cols)
     if not 0 < count <= FEW_ROWS or cols % GROUP:
-        return _product(x, packed, bias, turned=True)
+        if lacks_product(x, packed):
+            return _tiled_linear(x, _decoder_4bit(packed), packed.shape, bias)
+        return product(x, packed, bias, turned=True)
     x32, y, bias32 = _operands(x, rows, bias)
-    done = _function("trimtab_linear_4bit")(
+    done = function("trimtab_linear_4bit")(
         byref(_weight4(packed)),
         x32.data_ptr(),
         count,
@@ -192,23 +200,38 @@ def linear_4bit(
 
 def linear_4bit_input_grad(grad: Float[Tensor, "*batch rows"], packed: Packed4bit) -> Float[Tensor, "*batch cols"]:
     """Multiply by the weight, one tile of it at a time."""
-    return _product(grad, packed, None, turned=False)
+    if lacks_product(grad, packed):
+        return _tiled_input_grad(grad, _decoder_4bit(packed), packed.shape)
+    return product(grad, packed, None, turned=False)
 
 
-def _product(x: Tensor, packed: Packed4bit, bias: Tensor | None, *, turned: bool) -> Tensor:
-    """Multiply many rows by the weight, or, ``turned``, by its transpose."""
+def lacks_product(x: Tensor, packed: Packed4bit) -> bool:
+    """Tell whether ``product`` cannot be used: no vector instructions, or nothing to multiply."""
+    return level() == PORTABLE or not x.numel() or not packed.shape[0] * packed.shape[1]
+
+
+Beside: TypeAlias = tuple[Tensor, Tensor, float]
+"""A low-rank product to add: its narrow image (rows, rank), a factor, and a scale."""
+
+
+def product(
+    x: Tensor, packed: Packed4bit, bias: Tensor | None, *, turned: bool, beside: Beside | None = None
+) -> Tensor:
+    """Multiply many rows by the weight, or, ``turned``, by its transpose, and add what stands beside."""
     rows, cols = packed.shape
     depth, wide = (cols, rows) if turned else (rows, cols)
-    if level() == PORTABLE or not x.numel() or not rows * cols:
-        decode = _decoder_4bit(packed)
-        return _tiled_linear(x, decode, packed.shape, bias) if turned else _tiled_input_grad(x, decode, packed.shape)
     x32, y, bias32 = _operands(x, wide, bias)
-    done = _function("trimtab_product_4bit")(
+    low, factor, scale = beside or (None, None, 0.0)
+    done = function("trimtab_product_4bit")(
         byref(_weight4(packed)),
         x32.data_ptr(),
         _rows_of(x, depth),
         turned,
         None if bias32 is None else bias32.data_ptr(),
+        None if low is None else low.data_ptr(),
+        None if factor is None else factor.data_ptr(),
+        0 if low is None else low.shape[-1],
+        scale,
         y.data_ptr(),
         level(),
         torch.get_num_threads(),
@@ -228,7 +251,7 @@ def linear_8bit(
     if not 0 < count <= FEW_ROWS or cols % GROUP:
         return _tiled_linear(x, _decoder_8bit(codes, absmax), (rows, cols), bias)
     x32, y, bias32 = _operands(x, rows, bias)
-    done = _function("trimtab_linear_8bit")(
+    done = function("trimtab_linear_8bit")(
         byref(_weight8(codes, absmax)),
         x32.data_ptr(),
         count,
@@ -313,7 +336,7 @@ def _ranges(size: int, other: int, unit: int) -> Iterator[tuple[int, int]]:
 
 
 def _decode(weight: Weight4, row: int, col: int, dense: Tensor) -> None:
-    _function("trimtab_dequantize_4bit")(
+    function("trimtab_dequantize_4bit")(
         byref(weight),
         row,
         dense.shape[0],
@@ -328,7 +351,7 @@ def _decode(weight: Weight4, row: int, col: int, dense: Tensor) -> None:
 
 def _decode_rows(weight: Weight8, row: int, col: int, dense: Tensor) -> None:
     where = row, dense.shape[0], col, dense.shape[1], dense.data_ptr()
-    _function("trimtab_dequantize_rows")(byref(weight), *where, level(), torch.get_num_threads())
+    function("trimtab_dequantize_rows")(byref(weight), *where, level(), torch.get_num_threads())
 
 
 def _tiled_linear(x: Tensor, decode: Decode, shape: tuple[int, int], bias: Tensor | None) -> Tensor:

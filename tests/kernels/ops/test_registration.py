@@ -27,7 +27,12 @@ def cases():
     x = torch.randn(2, 3, 64, requires_grad=True)
     grad = torch.randn(2, 3, 24, requires_grad=True)
     bias = torch.randn(24, requires_grad=True)
+    rows_in, rows_out, low = torch.randn(6, 64), torch.randn(6, 24), torch.randn(6, 3)
+    a, b = torch.randn(3, 64), torch.randn(24, 3)
     return {
+        "low_rank_down": (rows_in, a, "auto"),
+        "low_rank_grads": (rows_out, rows_in, low, b, 0.5, "auto"),
+        "product_4bit_beside": (rows_in, *packed.spread(), bias.detach(), low, b, 0.5, True, "auto"),
         "quantize_4bit": (weight, levels("nf4"), 64, "auto"),
         "dequantize_4bit": (*packed.spread(), torch.bfloat16, "auto"),
         "quantize_8bit": (weight, dynamic_map(True), 256, True, "auto"),
