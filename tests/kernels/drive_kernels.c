@@ -1,6 +1,7 @@
 /* Calls every kernel on memory of exactly the needed size, at every level; prints the number of calls. */
 #include <stdio.h>
 
+#include "attention.h"
 #include "few_rows.h"
 
 typedef struct {
@@ -135,7 +136,35 @@ static void low_rank(int64_t inputs, int64_t outputs, int64_t rank, int level) {
         }
 }
 
+/* Heads of q lie one behind the other, those of k and v beside each other. */
+static void attend(int64_t heads, int64_t kv_heads, int64_t queries, int64_t keys, int64_t head, int level) {
+    const int64_t batch = 2, ours = batch * heads * queries, theirs = batch * kv_heads * keys;
+    const int64_t sizes[] = {ours, theirs, theirs, ours, ours, ours, theirs, theirs};
+    float *x[8], *totals = random_floats((size_t)ours);
+    for (int i = 0; i < 8; i++) x[i] = random_floats((size_t)(sizes[i] * head));
+    int32_t *starts = malloc((size_t)(batch * queries) * sizeof(int32_t));
+    for (int64_t i = 0; i < batch * queries; i++) starts[i] = (int32_t)(rand() % (keys + 4)) - 2;
+    const strided q = {x[0], heads * queries * head, queries * head, head};
+    const strided k = {x[1], keys * kv_heads * head, head, kv_heads * head}, v = {x[2], k.batch, k.head, k.time};
+    const gradients all = {{x[3], queries * heads * head, head, heads * head}, x[4], totals, x[5], x[6], x[7]};
+    for (int threads = 1; threads <= 2; threads++) {
+        const attention job = {q, k, v, threads == 1 ? NULL : starts, batch, heads, kv_heads, queries, keys, head, 0.5f};
+        calls += trimtab_attention(&job, x[4], totals, level, threads);
+        calls += trimtab_attention_grad(&job, &all, level, threads);
+    }
+    for (int i = 0; i < 8; i++) free(x[i]);
+    free(totals), free(starts);
+}
+
 int main(void) {
+    const int64_t lengths[][2] = {{1, 1}, {5, 3}, {12, 12}, {47, 96}, {49, 97}, {100, 100}, {33, 200}};
+    const int64_t heads[] = {1, 8, 33, 256};
+    for (int level = 0; level <= trimtab_cpu_level(); level++)
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+            for (size_t j = 0; j < sizeof heads / sizeof *heads; j++)
+                for (int64_t shared = 1; shared <= 3; shared += 2)
+                    attend(shared * 2, 2, lengths[i][0], lengths[i][1], heads[j], level);
+
     const int64_t edges[][2] = {{1, 1}, {3, 5}, {8, 8}, {33, 65}, {66, 576}, {520, 20}, {40, 1100}, {130, 513}};
     for (int level = 1; level <= trimtab_cpu_level(); level++)
         for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {

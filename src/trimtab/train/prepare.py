@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from trimtab.core.errors import RangeError
+from trimtab.models.attention import use_own_attention
 from trimtab.models.config import read_model_config
 from trimtab.models.language_model import LanguageModel
 from trimtab.models.load import Quantization, load_network
@@ -117,6 +118,7 @@ def build_model(request: TrainRequest, device: torch.device) -> LanguageModel:
     else:
         add_lora(net, lora_of(settings))
     fuse(net)
+    use_own_attention(net)
     if settings.gradient_checkpointing:
         recompute_activations(net)
     return LanguageModel(net)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trimtab.core.errors import FormatError
+from trimtab.models.attention import use_own_attention
 from trimtab.models.language_model import hidden_states
 from trimtab.nn.experts import expert_stacks
 from trimtab.nn.freeze import freeze
@@ -96,6 +97,7 @@ def dress(net: nn.Module, quantized: tuple[Kind, int, bool] | None, lora: LoraSe
         net.requires_grad_(True)
     else:
         add_lora(net, lora)
+    use_own_attention(net, on_trial=False)
     return fuse(net, on_trial=False).train()
 
 
