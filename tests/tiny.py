@@ -27,6 +27,14 @@ def llama(*, tied: bool = False, bias: bool = False, seed: int = 0, **changes: A
     return _random(LlamaForCausalLM, LlamaConfig(**(sizes | changes)), seed)
 
 
+def causal(model_type: str, *, seed: int = 0, **changes: Any) -> nn.Module:
+    """Give a random network of any causal architecture that transformers knows by this name."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(model_type, **(_sizes() | changes))
+    return _random(AutoModelForCausalLM.from_config, config, seed)
+
+
 def vocabulary_size() -> int:
     """Count the tokens of the tiny tokenizer, which is the vocabulary of every tiny network."""
     return len(_tokens()[0]) + len(SPECIALS)

@@ -1,0 +1,75 @@
+"""Choosing the decoder of a model folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from trimtab.core.errors import FormatError
+from trimtab.models.config import MAX_CONFIG_BYTES, read_model_config
+from trimtab.models.decoder import Decoder
+from trimtab.models.load import Quantization, load_network
+from trimtab.models.transformers_decoder import TransformersDecoder
+from trimtab.nn.linear import set_exact
+from trimtab.store.adapter import load_adapter
+
+GENERATION_NAME: Final = "generation_config.json"
+
+
+def load_decoder(
+    folder: Path,
+    *,
+    adapters: Mapping[str, Path] | None = None,
+    quantization: Quantization | None = None,
+    exact: bool = False,
+) -> Decoder:
+    """Load a model folder, ready to be run token by token.
+
+    Args:
+        folder: in transformers' layout.
+        adapters: PEFT folders by the names under which states will be started.
+        quantization: how to store the linear weights; None keeps them as they are.
+        exact: keep quantized products in float32 throughout, see ``QuantizedLinear.exact``.
+
+    Raises:
+        MissingError: a file is absent.
+        FormatError: a file is damaged, or an adapter does not fit.
+        RangeError: no decoder can run such a network.
+    """
+    net = load_network(folder, quantization=quantization)
+    for name, path in (adapters or {}).items():
+        load_adapter(net, path, adapter=name)
+    return TransformersDecoder(set_exact(net, exact))
+
+
+def end_tokens(folder: Path, tokenizer: Any) -> tuple[int, ...]:
+    """Give every token that ends a model's answer: the tokenizer's own, and those its configs name.
+
+    Args:
+        folder: in transformers' layout.
+        tokenizer: of the folder.
+
+    Raises:
+        MissingError: the folder has no config.json.
+        FormatError: a config is damaged.
+    """
+    generation = _generation_config(folder / GENERATION_NAME)
+    stated = [tokenizer.eos_token_id, generation.get("eos_token_id", read_model_config(folder).get("eos_token_id"))]
+    flat = [token for value in stated for token in (value if isinstance(value, list) else [value])]
+    return tuple(dict.fromkeys(token for token in flat if type(token) is int and token >= 0))
+
+
+def _generation_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise FormatError(path, f"is larger than {MAX_CONFIG_BYTES} bytes")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise FormatError(path, f"is no JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise FormatError(path, "is no JSON object")
+    return document
