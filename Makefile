@@ -22,10 +22,10 @@ demo: $(VENV)/.model
 	$(BIN)/trimtab demo
 
 test: $(VENV)/.test-extras $(VENV)/.assets $(VENV)/.model lint
-	$(PYTEST) tests
+	$(PYTEST) -m 'not peers' tests
 
 quick: $(VENV)/.test-extras lint
-	$(PYTEST) -m 'not slow' tests
+	$(PYTEST) -m 'not slow and not peers' tests
 
 lint: $(VENV)/.test-extras
 	$(BIN)/ruff check .
@@ -37,6 +37,7 @@ examples: $(VENV)/.test-extras
 	$(PYTEST) tests/examples
 
 bench: $(VENV)/.peers $(VENV)/.assets $(VENV)/.model
+	CI=1 $(PYTEST) -m peers tests
 	$(BIN)/trimtab bench all
 
 clean:

@@ -109,8 +109,10 @@ def _metadata(config: Mapping[str, Any], source: Path, kind: GgmlType) -> dict[s
         f"{ARCHITECTURE}.attention.head_count": config["num_attention_heads"],
         f"{ARCHITECTURE}.attention.head_count_kv": config["num_key_value_heads"],
         f"{ARCHITECTURE}.attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"]),
+        f"{ARCHITECTURE}.attention.key_length": config["head_dim"],
+        f"{ARCHITECTURE}.attention.value_length": config["head_dim"],
         f"{ARCHITECTURE}.rope.dimension_count": config["head_dim"],
         f"{ARCHITECTURE}.rope.freq_base": float(config["rope_theta"]),
         f"{ARCHITECTURE}.vocab_size": config["vocab_size"],
     }
-    return metadata | read_tokenizer_metadata(source)
+    return metadata | read_tokenizer_metadata(source, size=config["vocab_size"])

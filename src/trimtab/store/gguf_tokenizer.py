@@ -14,6 +14,7 @@ from trimtab.store.gguf import GgufFile
 CONTROL: Final = 3
 USER_DEFINED: Final = 4
 NORMAL: Final = 1
+UNUSED: Final = 5
 # How each named pre-tokenizer splits text before the byte-level step.
 SPLITS_DIGITS: Final = {"smollm": True, "gpt-2": False, "default": False, "starcoder": True, "refact": True}
 
@@ -43,18 +44,22 @@ def write_tokenizer(gguf: GgufFile, folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(_config(gguf, tokens), indent=2), encoding="utf-8")
 
 
-def read_tokenizer_metadata(folder: Path) -> dict[str, Any]:
+def read_tokenizer_metadata(folder: Path, *, size: int) -> dict[str, Any]:
     """Give the GGUF metadata of the byte-level BPE tokenizer of a transformers folder.
+
+    Args:
+        folder: with tokenizer.json and tokenizer_config.json.
+        size: rows of the network's embedding; numbers that mean no token are filled with unused ones.
 
     Raises:
         MissingError: the folder has no tokenizer.
         FormatError: its files are damaged.
-        RangeError: its tokenizer is of another kind.
+        RangeError: its tokenizer is of another kind, or has more tokens than the network.
     """
     document, config = _read_json(folder / "tokenizer.json"), _read_json(folder / "tokenizer_config.json")
     try:
-        return _metadata(folder, document, config)
-    except (KeyError, TypeError, AttributeError) as error:
+        return _metadata(folder, document, config, size)
+    except (LookupError, TypeError, AttributeError) as error:
         raise FormatError(folder / "tokenizer.json", f"is no tokenizer that can be understood ({error})") from error
 
 
@@ -70,29 +75,61 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _metadata(folder: Path, document: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+def _metadata(folder: Path, document: dict[str, Any], config: dict[str, Any], size: int) -> dict[str, Any]:
     model = document.get("model", {})
-    if model.get("type") != "BPE" or "ByteLevel" not in json.dumps(document.get("pre_tokenizer")):
+    if model.get("type") != "BPE":
         raise RangeError(f"{folder}: only byte-level BPE tokenizers can be written to GGUF. Export to safetensors.")
-    vocabulary = dict(model["vocab"]) | {item["content"]: item["id"] for item in document.get("added_tokens", ())}
-    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-    special = {item["content"]: bool(item["special"]) for item in document.get("added_tokens", ())}
+    added = {item["content"]: item for item in document.get("added_tokens", ())}
+    vocabulary = dict(model["vocab"]) | {content: item["id"] for content, item in added.items()}
+    names = {index: token for token, index in vocabulary.items()}
+    if max(names, default=0) >= size:
+        raise RangeError(f"{folder}: token {max(names)} is beyond the network's {size}. Use the model's own tokenizer.")
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-    types = [(CONTROL if special[token] else USER_DEFINED) if token in special else NORMAL for token in tokens]
-    digits = "Digits" in json.dumps(document.get("pre_tokenizer"))
     return _special_ids(folder, config, vocabulary) | {
         "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "smollm" if digits else "gpt-2",
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.pre": _flavour(folder, document),
+        "tokenizer.ggml.tokens": [names.get(index, f"[PAD{index}]") for index in range(size)],
+        "tokenizer.ggml.token_type": [_type(names.get(index), added) for index in range(size)],
         "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.add_bos_token": _begins(document, config),
     }
+
+
+def _type(token: str | None, added: dict[str, dict[str, Any]]) -> int:
+    if token is None:
+        return UNUSED
+    return NORMAL if token not in added else CONTROL if added[token]["special"] else USER_DEFINED
+
+
+def _flavour(folder: Path, document: dict[str, Any]) -> str:
+    """Name how text is split before the byte-level step, as llama.cpp knows it; another way would give other tokens."""
+    splitter = document.get("pre_tokenizer") or {"type": "nothing"}
+    steps = splitter["pretokenizers"] if splitter["type"] == "Sequence" else [splitter]
+    kinds, last = [step["type"] for step in steps], steps[-1]
+    plain = last["type"] == "ByteLevel" and not last["add_prefix_space"] and last.get("use_regex", True)
+    if plain and document.get("normalizer") is None:
+        if kinds == ["ByteLevel"]:
+            return "gpt-2"
+        if kinds == ["Digits", "ByteLevel"] and steps[0]["individual_digits"]:
+            return "smollm"
+    raise RangeError(
+        f"{folder}: its tokenizer splits text by {' + '.join(kinds)} in a way that has no name in GGUF here. "
+        "Allowed: ByteLevel, or single Digits and ByteLevel, without a normalizer. Export to safetensors."
+    )
+
+
+def _begins(document: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Tell whether the tokenizer puts its first special token before every text."""
+    step = document.get("post_processor") or {}
+    steps = step["processors"] if step.get("type") == "Sequence" else [step]
+    singles = [one["single"] for one in steps if one.get("type") == "TemplateProcessing"]
+    return bool(config.get("add_bos_token", False)) or any("SpecialToken" in single[0] for single in singles)
 
 
 def _special_ids(folder: Path, config: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, Any]:
     """Name the special tokens by number, and bring the chat template along."""
     roles = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
-    special: dict[str, Any] = {"tokenizer.ggml.add_bos_token": bool(config.get("add_bos_token", False))}
+    special: dict[str, Any] = {}
     for role, key in roles.items():
         token = config.get(key)
         content = token.get("content") if isinstance(token, dict) else token
