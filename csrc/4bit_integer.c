@@ -1,7 +1,7 @@
 /* One vector times a 4-bit matrix, in integers: levels rounded to 15 bits, activations to 15 bits with a scale for
  * each 64, products summed exactly. Relative error near 1e-4, against 9e-2 that the 4 bits themselves cost.
  */
-#include "few_rows.h"
+#include "4bit_integer.h"
 
 #define ROWS 4     /* that are multiplied together */
 #define AHEAD 16384 /* bytes between what is in work and what is prefetched, at least */
@@ -316,10 +316,27 @@ typedef struct {
 MULTIPLY_ROWS(multiply_rows_avx512, TARGET_AVX512, dot_rows_avx512)
 MULTIPLY_ROWS(multiply_rows_avx2, TARGET_AVX2, dot_rows_avx2)
 
-/* y = W x + bias; gives 0 where memory is short. Needs AVX2. */
-int multiply_integer(const weight4 *w, const float *x, const float *bias, float *y, int level, int threads) {
-    const int64_t units = w->cols / unit_of(w), groups = blocks_of(w->rows, ROWS);
-    if (w->rows * w->cols < PARALLEL_FROM) threads = 1;
+/* One thread's share of the rows of all matrices, in groups of ROWS. */
+static void multiply_share(const product4 *products, int count, const rounded *x, const int16_t *levels, float *scratch,
+                           int64_t from, int64_t to, int level) {
+    for (int i = 0; i < count; i++) {
+        const weight4 *w = products[i].w;
+        const int64_t groups = blocks_of(w->rows, ROWS);
+        if (from < groups && to > 0) {
+            const work job = {w, x, levels, products[i].bias, products[i].y, scratch};
+            const int64_t begin = from > 0 ? from : 0, end = smaller(to, groups);
+            (level >= AVX512 ? multiply_rows_avx512 : multiply_rows_avx2)(&job, begin * ROWS, smaller(end * ROWS, w->rows));
+        }
+        from -= groups, to -= groups;
+    }
+}
+
+int multiply_integer(const product4 *products, int count, const float *x, int level, int threads) {
+    const weight4 *w = products[0].w;
+    const int64_t units = w->cols / unit_of(w);
+    int64_t groups = 0;
+    for (int i = 0; i < count; i++) groups += blocks_of(products[i].w->rows, ROWS);
+    if (groups * ROWS * w->cols < PARALLEL_FROM || threads < 1) threads = 1;
     const size_t value_bytes = (size_t)w->cols * sizeof(int16_t), scale_bytes = (size_t)(ROWS * units) * sizeof(float);
     /* Aligned, so that no load of the values touches two cache lines. */
     char *memory = aligned_alloc(64, (value_bytes + scale_bytes * (size_t)(1 + 2 * threads) + 63) & ~(size_t)63);
@@ -328,12 +345,9 @@ int multiply_integer(const weight4 *w, const float *x, const float *bias, float 
     const integer_table table = round_table(w->table);
     round_vector(x, w, table.step, level, &in);
 #pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
-    for (int t = 0; t < threads; t++) {
-        const work job = {w, &in, table.level, bias, y, in.scales + (1 + 2 * t) * ROWS * units};
-        const int64_t from = groups * t / threads * ROWS, to = smaller(groups * (t + 1) / threads * ROWS, w->rows);
-        if (level >= AVX512) multiply_rows_avx512(&job, from, to);
-        else multiply_rows_avx2(&job, from, to);
-    }
+    for (int t = 0; t < threads; t++)
+        multiply_share(products, count, &in, table.level, in.scales + (1 + 2 * t) * ROWS * units, groups * t / threads,
+                       groups * (t + 1) / threads, level);
     free(memory);
     return 1;
 }

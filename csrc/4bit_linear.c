@@ -1,7 +1,6 @@
 /* Few vectors times a 4-bit matrix: picks a kernel. */
+#include "4bit_integer.h"
 #include "many_rows.h"
-
-int multiply_integer(const weight4 *w, const float *x, const float *bias, float *y, int level, int threads);
 
 static void decode_row(const void *matrix, int64_t row, int64_t k, int64_t count, float *out, int level) {
     const weight4 *w = matrix;
@@ -13,7 +12,7 @@ EXPORT int trimtab_linear_4bit(
     const weight4 *w, const float *x, int64_t count, const float *bias, float *y, int exact, int level, int threads
 ) {
 #if HAVE_X86
-    if (count == 1 && !exact && level >= AVX2) return multiply_integer(w, x, bias, y, level, threads < 1 ? 1 : threads);
+    if (count == 1 && !exact && level >= AVX2) return multiply_integer(&(product4){w, bias, y}, 1, x, level, threads);
 #endif
     const few_rows job = {w, decode_row, w->rows, w->cols, x, count, bias, y, level};
     return multiply_few(&job, threads);

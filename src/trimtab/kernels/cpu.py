@@ -44,13 +44,14 @@ _ARGUMENTS = {
     "trimtab_product_4bit": (_P, _P, _N, _I, _P, _P, _P, _N, c_float, _P, _I, _I),
     "trimtab_low_rank_down": (_P, _P, _N, _N, _N, _P, _I, _I),
     "trimtab_low_rank_grads": (_P, _P, _P, _P, _N, _N, _N, _N, c_float, _P, _P, _P, _I, _I),
+    "trimtab_llama_read": (_P, _P, _N, _P, _I, _I, _I),
     "trimtab_quantize_8bit": (_P, _N, _N, _P, _I, _P, _P, _I),
     "trimtab_dequantize_8bit": (_P, _N, _N, _P, _P, _P, _I),
     "trimtab_dequantize_rows": (_P, _N, _N, _N, _N, _P, _I, _I),
     "trimtab_linear_8bit": (_P, _P, _N, _P, _P, _I, _I),
 }
 
-_MAY_FAIL = ("trimtab_linear", "trimtab_product", "trimtab_low_rank")
+_MAY_FAIL = ("trimtab_linear", "trimtab_product", "trimtab_low_rank", "trimtab_llama")
 """Beginnings of the names of functions that give 0 where memory is short."""
 
 quantize_rows = reference.quantize_rows
@@ -125,7 +126,7 @@ def quantize_4bit(
 def dequantize_4bit(packed: Packed4bit, dtype: torch.dtype, out: Tensor | None = None) -> Float[Tensor, "rows cols"]:
     """Give the bits of ``reference.dequantize_4bit``."""
     dense = torch.empty(packed.shape, dtype=dtype) if out is None else out
-    _decode(_weight4(packed), 0, 0, dense)
+    _decode(weight4(packed), 0, 0, dense)
     return dense
 
 
@@ -186,7 +187,7 @@ def linear_4bit(
         return product(x, packed, bias, turned=True)
     x32, y, bias32 = _operands(x, rows, bias)
     done = function("trimtab_linear_4bit")(
-        byref(_weight4(packed)),
+        byref(weight4(packed)),
         x32.data_ptr(),
         count,
         None if bias32 is None else bias32.data_ptr(),
@@ -223,7 +224,7 @@ def product(
     x32, y, bias32 = _operands(x, wide, bias)
     low, factor, scale = beside or (None, None, 0.0)
     done = function("trimtab_product_4bit")(
-        byref(_weight4(packed)),
+        byref(weight4(packed)),
         x32.data_ptr(),
         _rows_of(x, depth),
         turned,
@@ -271,7 +272,7 @@ def linear_8bit_input_grad(
     return _tiled_input_grad(grad, _decoder_8bit(codes, absmax), (rows, cols))
 
 
-def _weight4(packed: Packed4bit) -> Weight4:
+def weight4(packed: Packed4bit) -> Weight4:
     """Give the weight as C takes it, made once for as long as its tensors stay what and where they are."""
     checked = checks.recall(packed)
     if checked.native is None:
@@ -320,7 +321,7 @@ Decode: TypeAlias = Callable[[int, int, Tensor], None]
 
 
 def _decoder_4bit(packed: Packed4bit) -> Decode:
-    return partial(_decode, _weight4(packed))
+    return partial(_decode, weight4(packed))
 
 
 def _decoder_8bit(codes: Tensor, absmax: Tensor) -> Decode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,10 +11,14 @@ from typing import Any, Final
 from trimtab.core.errors import FormatError
 from trimtab.models.config import MAX_CONFIG_BYTES, read_model_config
 from trimtab.models.decoder import Decoder
+from trimtab.models.llama.decoder import LlamaDecoder
+from trimtab.models.llama.family import missing_code, obstacle
 from trimtab.models.load import Quantization, load_network
 from trimtab.models.transformers_decoder import TransformersDecoder
 from trimtab.nn.linear import set_exact
 from trimtab.store.adapter import load_adapter
+
+_log = logging.getLogger("trimtab.models")
 
 GENERATION_NAME: Final = "generation_config.json"
 
@@ -31,7 +36,8 @@ def load_decoder(
         folder: in transformers' layout.
         adapters: PEFT folders by the names under which states will be started.
         quantization: how to store the linear weights; None keeps them as they are.
-        exact: keep quantized products in float32 throughout, see ``QuantizedLinear.exact``.
+        exact: float32 arithmetic throughout and the output head as it is stored; False rounds activations to 15 bits
+            where single vectors meet 4-bit weights, and holds the head in 8 bits.
 
     Raises:
         MissingError: a file is absent.
@@ -41,6 +47,10 @@ def load_decoder(
     net = load_network(folder, quantization=quantization)
     for name, path in (adapters or {}).items():
         load_adapter(net, path, adapter=name)
+    problem = obstacle(net) or missing_code()
+    if problem is None:
+        return LlamaDecoder(net, head="stored" if exact else "int8", exact=exact)
+    _log.warning("%s is run by transformers, which is slower: %s.", folder.name, problem)
     return TransformersDecoder(set_exact(net, exact))
 
 

@@ -9,9 +9,11 @@ from trimtab.kernels.ops.linear4 import linear_4bit, linear_4bit_input_grad
 from trimtab.kernels.ops.linear8 import linear_8bit, linear_8bit_input_grad
 from trimtab.kernels.ops.low_rank import low_rank_down, low_rank_grads, product_4bit_beside
 from trimtab.kernels.packed import BLOCK_SIZES, NESTED_BLOCK, Packed4bit
+from trimtab.kernels.reference import INT8_STEP
 
 __all__ = [
     "BLOCK_SIZES",
+    "INT8_STEP",
     "LARGEST_HEAD",
     "NESTED_BLOCK",
     "Packed4bit",

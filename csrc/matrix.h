@@ -1,0 +1,33 @@
+/* A matrix in any of the types that a decoder's weights have, times few or many vectors. */
+#ifndef TRIMTAB_MATRIX_H
+#define TRIMTAB_MATRIX_H
+
+#include "trimtab.h"
+
+/* FOUR_BIT: values is a weight4. EIGHT_BIT: int8 codes with a scale for each `block` of a row. Else plain values of a
+ * dtype of trimtab.h. */
+enum { FOUR_BIT = 4, EIGHT_BIT = 8 };
+
+typedef struct {
+    const void *values;
+    const float *scales; /* (rows, cols / block), of EIGHT_BIT */
+    const float *bias;   /* (rows), or NULL */
+    int64_t rows, cols, block;
+    int kind;
+} matrix;
+
+typedef struct {
+    int exact; /* no rounding of activations */
+    int level, threads;
+} arithmetic;
+
+/* y (count, rows) = x (count, cols) M^T + bias. Needs AVX2; gives 0 where memory is short. */
+int multiply(const matrix *m, const float *x, int64_t count, float *y, arithmetic how);
+
+/* The same for several matrices with one x; y[i] is the output of matrix i. */
+int multiply_several(const matrix *const *m, int matrices, const float *x, int64_t count, float *const *y, arithmetic how);
+
+/* Writes a row of the matrix, without bias, as float32. */
+void read_row(const matrix *m, int64_t row, float *out, int level);
+
+#endif

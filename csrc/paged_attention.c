@@ -1,0 +1,203 @@
+/* Queries are taken in blocks: some tokens with all the heads that share a key head. A block goes through the pages it
+ * sees and keeps, for each query, the largest score, the sum of the weights and the weighted values so far.
+ *
+ * Source: the running softmax of arXiv:2205.14135, algorithm 1.
+ */
+#include "paged_attention.h"
+
+#include "exp.h"
+
+enum { ROWS = 48 }; /* queries of a block, at most */
+
+void keep_token(const attention_shape *a, float *const *pages, int64_t layer, int64_t position, const float *key,
+                const float *value) {
+    const int64_t slot = position % PAGE, wide = wide_of(a->head);
+    float *keys = pages[position / PAGE] + layer * layer_floats(a), *values = keys + a->kv_heads * PAGE * a->head;
+    for (int64_t h = 0; h < a->kv_heads; h++) {
+        for (int64_t d = 0; d < a->head; d++) keys[(h * a->head + d) * PAGE + slot] = key[h * a->head + d];
+        float *to = values + (h * PAGE + slot) * wide;
+        memcpy(to, value + h * a->head, (size_t)a->head * sizeof(float));
+        memset(to + a->head, 0, (size_t)(wide - a->head) * sizeof(float));
+    }
+}
+
+#if HAVE_X86
+
+/* y[r][0 .. PAGE) = keep[r] * y[r] + sum over k of x[r][k] * m[k][0 .. PAGE) for BLOCK rows. */
+#define SMALL_PRODUCT(NAME, TARGET, VEC, LANES, BLOCK, P)                                                            \
+    TARGET static void NAME(const float *x, int64_t x_stride, const float *m, int64_t m_stride, int64_t depth,       \
+                            const float *keep, float *y, int64_t y_stride) {                                         \
+        VEC sums[BLOCK][PAGE / LANES];                                                                               \
+        _Pragma("GCC unroll 12") for (int r = 0; r < BLOCK; r++)                                                     \
+            _Pragma("GCC unroll 4") for (int v = 0; v < PAGE / LANES; v++)                                           \
+                sums[r][v] = keep ? P##mul_ps(P##set1_ps(keep[r]), P##loadu_ps(y + r * y_stride + v * LANES)) : P##setzero_ps(); \
+        for (int64_t k = 0; k < depth; k++) {                                                                        \
+            VEC right[PAGE / LANES];                                                                                 \
+            _Pragma("GCC unroll 4") for (int v = 0; v < PAGE / LANES; v++) right[v] = P##loadu_ps(m + k * m_stride + v * LANES); \
+            _Pragma("GCC unroll 12") for (int r = 0; r < BLOCK; r++) {                                               \
+                const VEC left = P##set1_ps(x[r * x_stride + k]);                                                    \
+                _Pragma("GCC unroll 4") for (int v = 0; v < PAGE / LANES; v++) sums[r][v] = P##fmadd_ps(left, right[v], sums[r][v]); \
+            }                                                                                                        \
+        }                                                                                                            \
+        _Pragma("GCC unroll 12") for (int r = 0; r < BLOCK; r++)                                                     \
+            _Pragma("GCC unroll 4") for (int v = 0; v < PAGE / LANES; v++) P##storeu_ps(y + r * y_stride + v * LANES, sums[r][v]); \
+    }
+#define SMALL_AVX2(BLOCK) SMALL_PRODUCT(small_avx2_##BLOCK, TARGET_AVX2, __m256, 8, BLOCK, _mm256_)
+#define SMALL_AVX512(BLOCK) SMALL_PRODUCT(small_avx512_##BLOCK, TARGET_AVX512, __m512, 16, BLOCK, _mm512_)
+SMALL_AVX2(1)
+SMALL_AVX2(2)
+SMALL_AVX2(3)
+SMALL_AVX512(1)
+SMALL_AVX512(2)
+SMALL_AVX512(3)
+SMALL_AVX512(4)
+SMALL_AVX512(12)
+
+typedef void (*small_function)(const float *, int64_t, const float *, int64_t, int64_t, const float *, float *, int64_t);
+
+typedef struct {
+    int64_t rows;
+    small_function function;
+} small_kernel;
+
+/* Largest first. */
+static const small_kernel avx2_kernels[] = {{3, small_avx2_3}, {2, small_avx2_2}, {1, small_avx2_1}};
+static const small_kernel avx512_kernels[] = {
+    {12, small_avx512_12}, {4, small_avx512_4}, {3, small_avx512_3}, {2, small_avx512_2}, {1, small_avx512_1},
+};
+
+static void small_product(int64_t rows, const float *x, int64_t x_stride, const float *m, int64_t m_stride, int64_t depth,
+                          const float *keep, float *y, int64_t y_stride, int level) {
+    const small_kernel *kernel = level >= AVX512 ? avx512_kernels : avx2_kernels;
+    for (int64_t row = 0; row < rows; row += kernel->rows) {
+        while (kernel->rows > rows - row) kernel++;
+        kernel->function(x + row * x_stride, x_stride, m, m_stride, depth, keep ? keep + row : NULL, y + row * y_stride,
+                         y_stride);
+    }
+}
+
+/* Turns PAGE scores of one query into weights: updates the largest score and the sum, gives what earlier sums and
+ * values are to be multiplied by. Scores are minus infinity where nothing is seen.
+ */
+#define WEIGH(NAME, TARGET, VEC, LANES, P, MOST, TOTAL, EXP)                                              \
+    TARGET static float NAME(float *scores, float scale, float *largest, float *sum) {                    \
+        VEC s[PAGE / LANES], most = P##set1_ps(-INFINITY), total = P##setzero_ps();                       \
+        for (int v = 0; v < PAGE / LANES; v++) {                                                          \
+            s[v] = P##mul_ps(P##loadu_ps(scores + v * LANES), P##set1_ps(scale));                         \
+            most = P##max_ps(most, s[v]);                                                                 \
+        }                                                                                                 \
+        const float before = *largest, found = MOST(most), now = found > before ? found : before;         \
+        if (now == -INFINITY) {                                                                           \
+            memset(scores, 0, PAGE * sizeof(float));                                                      \
+            return 1.0f;                                                                                  \
+        }                                                                                                 \
+        for (int v = 0; v < PAGE / LANES; v++) {                                                          \
+            s[v] = EXP(P##sub_ps(s[v], P##set1_ps(now)));                                                 \
+            P##storeu_ps(scores + v * LANES, s[v]);                                                       \
+            total = P##add_ps(total, s[v]);                                                               \
+        }                                                                                                 \
+        const float keep = before == -INFINITY ? 0.0f : expf(before - now);                               \
+        *largest = now, *sum = *sum * keep + TOTAL(total);                                                \
+        return keep;                                                                                      \
+    }
+
+TARGET_AVX2 INLINE float most_avx2(__m256 lanes) {
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+}
+
+TARGET_AVX2 INLINE float total_avx2(__m256 lanes) {
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+
+WEIGH(weigh_avx2, TARGET_AVX2, __m256, 8, _mm256_, most_avx2, total_avx2, exp_avx2)
+WEIGH(weigh_avx512, TARGET_AVX512, __m512, 16, _mm512_, _mm512_reduce_max_ps, _mm512_reduce_add_ps, exp_avx512)
+
+typedef struct {
+    float *query, *scores, *values; /* (ROWS, head), (ROWS, PAGE), (ROWS, wide) */
+    float largest[ROWS], sum[ROWS], keep[ROWS];
+} block_state;
+
+/* Hides the places of one page that a query at `position` does not see. */
+static void hide(const attention_shape *a, float *scores, int64_t position, int64_t page) {
+    const int64_t first = a->window ? position - a->window + 1 : 0;
+    for (int64_t slot = 0; slot < PAGE; slot++)
+        if (page * PAGE + slot > position || page * PAGE + slot < first) scores[slot] = -INFINITY;
+}
+
+/* Tokens begin .. begin + tokens of a run, for one key head. */
+static void attend_block(const attention_shape *a, int64_t layer, const attention_run *run, int64_t begin, int64_t tokens,
+                         int64_t kv_head, block_state *own, int level) {
+    const int64_t group = a->heads / a->kv_heads, rows = tokens * group, head = a->head, wide = wide_of(head);
+    const int64_t position = run->first + begin, last = position + tokens - 1;
+    const int64_t seen = a->window && position >= a->window ? position - a->window + 1 : 0;
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t at = ((begin + r / group) * a->heads + kv_head * group + r % group) * head;
+        memcpy(own->query + r * head, run->query + at, (size_t)head * sizeof(float));
+        own->largest[r] = -INFINITY, own->sum[r] = 0.0f;
+    }
+    memset(own->values, 0, (size_t)(rows * wide) * sizeof(float));
+    for (int64_t page = seen / PAGE; page <= last / PAGE; page++) {
+        const float *layer_at = run->pages[page] + layer * layer_floats(a), *keys = layer_at + kv_head * head * PAGE;
+        const float *values = layer_at + a->kv_heads * PAGE * head + kv_head * PAGE * wide;
+        const int64_t depth = smaller(PAGE, last - page * PAGE + 1);
+        small_product(rows, own->query, head, keys, PAGE, head, NULL, own->scores, PAGE, level);
+        for (int64_t r = 0; r < rows; r++) {
+            const int64_t here = position + r / group;
+            if (page * PAGE + PAGE - 1 > here || a->window) hide(a, own->scores + r * PAGE, here, page);
+            own->keep[r] = (level >= AVX512 ? weigh_avx512 : weigh_avx2)(
+                own->scores + r * PAGE, a->scale, own->largest + r, own->sum + r);
+        }
+        for (int64_t from = 0; from < wide; from += PAGE)
+            small_product(rows, own->scores, PAGE, values + from, wide, depth, own->keep, own->values + from, wide, level);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        float *out = run->out + ((begin + r / group) * a->heads + kv_head * group + r % group) * head;
+        for (int64_t d = 0; d < head; d++) out[d] = own->values[r * wide + d] / own->sum[r];
+    }
+}
+
+static int attend_run(const attention_shape *a, int64_t layer, const attention_run *run, int64_t task, int64_t each,
+                      int level) {
+    const int64_t wide = wide_of(a->head), head = (a->head + 15) / 16 * 16;
+    block_state own;
+    void *memory = NULL;
+    if (posix_memalign(&memory, 64, (size_t)(ROWS * (head + PAGE + wide)) * sizeof(float))) return 0;
+    own.query = memory, own.scores = own.query + ROWS * head, own.values = own.scores + ROWS * PAGE;
+    const int64_t begin = task / a->kv_heads * each;
+    attend_block(a, layer, run, begin, smaller(each, run->count - begin), task % a->kv_heads, &own, level);
+    free(memory);
+    return 1;
+}
+
+int attend(const attention_shape *a, int64_t layer, const attention_run *runs, int64_t count, int level, int threads) {
+    const int64_t each = ROWS / (a->heads / a->kv_heads);
+    int64_t tasks = 0, seen = 0;
+    int done = 1;
+    for (int64_t i = 0; i < count; i++) {
+        tasks += blocks_of(runs[i].count, each) * a->kv_heads;
+        seen += runs[i].count * (runs[i].first + runs[i].count);
+    }
+    if (seen * a->heads * a->head < 262144) threads = 1;
+    /* Later blocks see more: handing out one at a time keeps the threads even. */
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(&& : done) if (threads > 1)
+    for (int64_t task = 0; task < tasks; task++) {
+        int64_t here = tasks - 1 - task, run = 0;
+        for (; here >= blocks_of(runs[run].count, each) * a->kv_heads; run++)
+            here -= blocks_of(runs[run].count, each) * a->kv_heads;
+        done = attend_run(a, layer, runs + run, here, each, level) && done;
+    }
+    return done;
+}
+
+#else
+
+int attend(const attention_shape *a, int64_t layer, const attention_run *runs, int64_t count, int level, int threads) {
+    (void)a, (void)layer, (void)runs, (void)count, (void)level, (void)threads;
+    return 0;
+}
+
+#endif

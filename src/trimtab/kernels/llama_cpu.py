@@ -1,0 +1,335 @@
+"""Hands a whole Llama-family network to ``csrc/llama.c``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ctypes import Array, Structure, byref, c_float, c_int, c_int32, c_int64, c_void_p, cast, pointer
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from trimtab.core.errors import RangeError, ResourceError
+from trimtab.kernels import checks, cpu
+from trimtab.kernels.choose import implementation
+from trimtab.kernels.packed import Packed4bit
+
+PAGE_TOKENS = 32
+"""Tokens a page of keys and values holds."""
+
+RANK_UNIT = 16
+"""Ranks are padded with zeros to a multiple of this."""
+
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers of a block, in the order of ``csrc/llama.h``."""
+
+_FOUR_BIT, _EIGHT_BIT = 4, 8
+
+
+class _Matrix(Structure):
+    _fields_ = (
+        ("values", c_void_p),
+        ("scales", c_void_p),
+        ("bias", c_void_p),
+        ("rows", c_int64),
+        ("cols", c_int64),
+        ("block", c_int64),
+        ("kind", c_int),
+    )
+
+
+class _LowRank(Structure):
+    _fields_ = (("a", c_void_p), ("b", c_void_p), ("rank", c_int64), ("scale", c_float))
+
+
+class _Layer(Structure):
+    _fields_ = (
+        ("linears", _Matrix * len(LINEARS)),
+        ("input_norm", c_void_p),
+        ("middle_norm", c_void_p),
+        ("query_norm", c_void_p),
+        ("key_norm", c_void_p),
+    )
+
+
+class _Attention(Structure):
+    _fields_ = (
+        ("heads", c_int64),
+        ("kv_heads", c_int64),
+        ("head", c_int64),
+        ("window", c_int64),
+        ("scale", c_float),
+    )
+
+
+class _Llama(Structure):
+    _fields_ = (
+        ("layers", c_int64),
+        ("width", c_int64),
+        ("inner", c_int64),
+        ("attention", _Attention),
+        ("eps", c_float),
+        ("layer", c_void_p),
+        ("final_norm", c_void_p),
+        ("embedding", _Matrix),
+        ("head", _Matrix),
+        ("cosines", c_void_p),
+        ("sines", c_void_p),
+        ("adapters", c_void_p),
+    )
+
+
+class _Read(Structure):
+    _fields_ = (
+        ("tokens", c_void_p),
+        ("count", c_int64),
+        ("first", c_int64),
+        ("pages", c_void_p),
+        ("adapter", c_int64),
+        ("wanted", c_int64),
+    )
+
+
+@dataclass(frozen=True)
+class Blocks8bit:
+    """A matrix of 8-bit integers, (rows, cols), with float32 factors (rows, blocks) of blocks along each row."""
+
+    codes: Tensor
+    scales: Tensor
+
+
+Weight: TypeAlias = Packed4bit | Blocks8bit | Tensor
+"""A matrix (outputs, inputs) in 4 bits, 8 bits, or plain float32, float16 or bfloat16."""
+
+
+@dataclass(frozen=True)
+class LinearWeights:
+    """One linear layer: its weight and, where it has one, its bias (outputs,)."""
+
+    weight: Weight
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One block: linear layers in the order of ``LINEARS``, and norms in float32."""
+
+    linears: tuple[LinearWeights, ...]
+    input_norm: Tensor
+    middle_norm: Tensor
+    query_norm: Tensor | None = None
+    key_norm: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LlamaWeights:
+    """A whole network, and the numbers that are not weights.
+
+    Attributes:
+        window: positions a token sees, itself among them; 0 for all before it.
+        scale: what scores are multiplied by before the softmax.
+        cosines: (positions, head / 2) of the rotary embedding; as many positions as will ever be read.
+        sines: the same shape.
+    """
+
+    layers: tuple[LayerWeights, ...]
+    embedding: LinearWeights
+    head: LinearWeights
+    final_norm: Tensor
+    heads: int
+    kv_heads: int
+    head_width: int
+    eps: float
+    scale: float
+    cosines: Tensor
+    sines: Tensor
+    window: int = 0
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What an adapter adds to one linear layer: ``scale * (x a^T) b^T``."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
+
+
+@dataclass
+class NativeRead:
+    """Successive tokens of one sequence.
+
+    Attributes:
+        tokens: ids; checked by the caller to be in the vocabulary.
+        first: position of the first of them.
+        pages: where its pages are, as ``page_table`` gives it; enough for all tokens.
+        adapter: number of an adapter, or -1.
+        wanted: of how many tokens at the end logits are wanted.
+    """
+
+    tokens: Sequence[int]
+    first: int
+    pages: Array[Any]
+    adapter: int = -1
+    wanted: int = 1
+
+
+@dataclass
+class NativeLlama:
+    """A network in the form that the C code reads. Borrows the weights' memory and keeps them alive."""
+
+    weights: LlamaWeights
+    adapters: list[dict[tuple[int, str], Factors]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check every tensor and lay out the structures.
+
+        Raises:
+            RangeError: this processor lacks AVX2, or a tensor has the wrong type, shape or layout.
+        """
+        if not available():
+            raise RangeError("the compiled decoder needs AVX2 and the C kernels. Use the decoder of transformers.")
+        self._alive: list[Any] = []
+        w = self.weights
+        self.vocabulary, self.width = _shape(w.head.weight)
+        self.inner = _shape(w.layers[0].linears[LINEARS.index("gate_proj")].weight)[0]
+        self._layers = (_Layer * len(w.layers))(*(self._layer(layer) for layer in w.layers))
+        self._lora = self._adapters()
+        self._llama = _Llama(
+            len(w.layers),
+            self.width,
+            self.inner,
+            _Attention(w.heads, w.kv_heads, w.head_width, w.window, w.scale),
+            w.eps,
+            cast(self._layers, c_void_p),
+            self._vector(w.final_norm, self.width),
+            self._matrix(w.embedding, (self.vocabulary, self.width)),
+            self._matrix(w.head, (self.vocabulary, self.width)),
+            self._vector(w.cosines, w.cosines.shape[0] * w.head_width // 2),
+            self._vector(w.sines, w.cosines.shape[0] * w.head_width // 2),
+            None if self._lora is None else cast(self._lora, c_void_p),
+        )
+
+    @property
+    def page_floats(self) -> int:
+        """Float32 values in a page."""
+        w = self.weights
+        padded = -(-w.head_width // PAGE_TOKENS) * PAGE_TOKENS
+        return len(w.layers) * w.kv_heads * PAGE_TOKENS * (w.head_width + padded)
+
+    def read(self, reads: Sequence[NativeRead], *, exact: bool) -> Tensor:
+        """Read tokens, keeping keys and values in the pages.
+
+        Args:
+            reads: one for each sequence.
+            exact: forbid rounding activations to integers where single vectors are multiplied.
+
+        Returns:
+            Logits, float32 (all wanted tokens, vocabulary), in the order of the reads.
+
+        Raises:
+            ResourceError: no memory for the scratch space.
+        """
+        logits = torch.empty(sum(read.wanted for read in reads), self.vocabulary)
+        tokens = [(c_int32 * len(read.tokens))(*read.tokens) for read in reads]
+        native = (_Read * len(reads))(
+            *(
+                _Read(cast(ids, c_void_p), len(ids), read.first, cast(read.pages, c_void_p), read.adapter, read.wanted)
+                for ids, read in zip(tokens, reads, strict=True)
+            )
+        )
+        done = cpu.function("trimtab_llama_read")(
+            byref(self._llama), native, len(reads), logits.data_ptr(), exact, cpu.level(), torch.get_num_threads()
+        )
+        if not done:
+            raise ResourceError("no memory for a pass of the decoder. Close other programs, or read fewer tokens.")
+        return logits
+
+    def _layer(self, layer: LayerWeights) -> _Layer:
+        w, head = self.weights, self.weights.head_width
+        query, keys = w.heads * head, w.kv_heads * head
+        shapes = (
+            (query, self.width),
+            (keys, self.width),
+            (keys, self.width),
+            (self.width, query),
+            (self.inner, self.width),
+            (self.inner, self.width),
+            (self.width, self.inner),
+        )
+        linears = [self._matrix(linear, shape) for linear, shape in zip(layer.linears, shapes, strict=True)]
+        return _Layer(
+            (_Matrix * len(LINEARS))(*linears),
+            self._vector(layer.input_norm, self.width),
+            self._vector(layer.middle_norm, self.width),
+            self._vector(layer.query_norm, head),
+            self._vector(layer.key_norm, head),
+        )
+
+    def _matrix(self, linear: LinearWeights, shape: tuple[int, int]) -> _Matrix:
+        weight, bias = linear.weight, self._vector(linear.bias, shape[0])
+        if _shape(weight) != shape:
+            raise RangeError(f"a weight has shape {_shape(weight)}. Allowed here: {shape}, as the other layers ask.")
+        if isinstance(weight, Packed4bit):
+            checks.packed_4bit(weight)
+            native = cpu.weight4(weight)
+            self._alive += [weight, native]
+            return _Matrix(cast(pointer(native), c_void_p), None, bias, *shape, 0, _FOUR_BIT)
+        if isinstance(weight, Blocks8bit):
+            blocks = weight.scales.shape[1]
+            checks.plain("codes", weight.codes, torch.int8, shape[0] * shape[1])
+            checks.plain("scales", weight.scales, torch.float32, shape[0] * blocks)
+            if not blocks or shape[1] % blocks:
+                raise RangeError(f"{blocks} blocks in rows of {shape[1]}. Allowed: blocks of one size.")
+            self._alive.append(weight)
+            block = shape[1] // blocks
+            return _Matrix(weight.codes.data_ptr(), weight.scales.data_ptr(), bias, *shape, block, _EIGHT_BIT)
+        checks.floats("weight", weight)
+        checks.plain("weight", weight, weight.dtype, shape[0] * shape[1])
+        self._alive.append(weight)
+        return _Matrix(weight.data_ptr(), None, bias, *shape, 0, cpu.DTYPE_CODES[weight.dtype])
+
+    def _vector(self, values: Tensor | None, count: int) -> int | None:
+        if values is None:
+            return None
+        checks.plain("a vector", values, torch.float32, count)
+        self._alive.append(values)
+        return values.data_ptr()
+
+    def _adapters(self) -> Array[_LowRank] | None:
+        if not self.adapters:
+            return None
+        flat = []
+        for adapter in self.adapters:
+            for layer in range(len(self.weights.layers)):
+                flat += [self._low_rank(adapter.get((layer, name)), layer, name) for name in LINEARS]
+        return (_LowRank * len(flat))(*flat)
+
+    def _low_rank(self, factors: Factors | None, layer: int, name: str) -> _LowRank:
+        if factors is None:
+            return _LowRank(None, None, 0, 0.0)
+        outputs, inputs = _shape(self.weights.layers[layer].linears[LINEARS.index(name)].weight)
+        rank = -(-factors.a.shape[0] // RANK_UNIT) * RANK_UNIT
+        a, b = torch.zeros(rank, inputs), torch.zeros(outputs, rank)
+        a[: factors.a.shape[0]] = factors.a
+        b[:, : factors.b.shape[1]] = factors.b
+        self._alive += [a, b]
+        return _LowRank(a.data_ptr(), b.data_ptr(), rank, factors.scale)
+
+
+def available() -> bool:
+    """Tell whether the compiled decoder runs here."""
+    return implementation("cpu") == "cpu" and cpu.level() != cpu.PORTABLE
+
+
+def page_table(pages: Sequence[Tensor]) -> Array[Any]:
+    """Lay out where pages are; the tensors must stay alive while the table is used."""
+    return (c_void_p * len(pages))(*(page.data_ptr() for page in pages))
+
+
+def _shape(weight: Weight) -> tuple[int, int]:
+    if isinstance(weight, Packed4bit):
+        return weight.shape
+    rows, cols = (weight.codes if isinstance(weight, Blocks8bit) else weight).shape
+    return rows, cols

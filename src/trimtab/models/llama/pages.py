@@ -1,0 +1,58 @@
+"""Memory for keys and values, in pages that states of several sequences may share."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+MOST_SPARE = 64
+"""Free pages that are kept for the next sequence instead of being given back."""
+
+
+class PagePool:
+    """Counts who uses which page.
+
+    Attributes:
+        page_bytes: size of one page.
+    """
+
+    def __init__(self, page_floats: int) -> None:
+        """Start without pages."""
+        self.page_bytes = page_floats * torch.float32.itemsize
+        self._floats = page_floats
+        self._users: dict[int, int] = {}
+        self._spare: list[Tensor] = []
+
+    @property
+    def used(self) -> int:
+        """Pages that somebody uses."""
+        return len(self._users)
+
+    def take(self) -> Float32[Tensor, " floats"]:
+        """Give a page with one user; what it holds is not defined."""
+        page = self._spare.pop() if self._spare else torch.empty(self._floats)
+        self._users[id(page)] = 1
+        return page
+
+    def share(self, page: Tensor) -> Tensor:
+        """Add a user to a page."""
+        self._users[id(page)] += 1
+        return page
+
+    def drop(self, page: Tensor) -> None:
+        """Take a user from a page, and the page back when it was the last."""
+        self._users[id(page)] -= 1
+        if not self._users[id(page)]:
+            del self._users[id(page)]
+            if len(self._spare) < MOST_SPARE:
+                self._spare.append(page)
+
+    def own(self, page: Tensor) -> Tensor:
+        """Give a page that nobody else uses, with the same contents; the caller's use of the old one ends."""
+        if self._users[id(page)] == 1:
+            return page
+        copy = self.take()
+        copy.copy_(page)
+        self.drop(page)
+        return copy

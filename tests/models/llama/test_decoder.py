@@ -1,0 +1,249 @@
+"""The lean decoder against transformers' own forward pass on the same, dequantised, weights."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tiny
+from needs import need
+from trimtab.core.errors import RangeError
+from trimtab.kernels import ops
+from trimtab.models.decoder import Read
+from trimtab.models.llama.decoder import MOST_TOKENS, LlamaDecoder
+from trimtab.models.llama.family import obstacle
+from trimtab.nn.linear import quantize_linears
+from trimtab.nn.lora import LoraSettings, activate, add_lora, lora_layers
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 1e4,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+NETWORKS: dict[str, Any] = {
+    "llama": lambda: tiny.llama(),
+    "tied": lambda: tiny.llama(tied=True),
+    "biased": lambda: tiny.llama(bias=True, mlp_bias=True),
+    "all heads alike": lambda: tiny.llama(num_key_value_heads=4),
+    "one key head": lambda: tiny.llama(num_key_value_heads=1),
+    "scaled rotation": lambda: tiny.llama(rope_parameters=LLAMA3),
+    "yarn": lambda: tiny.llama(rope_parameters={"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}),
+    "wide heads": lambda: tiny.llama(head_dim=80),
+    "odd sizes": lambda: tiny.llama(hidden_size=72, intermediate_size=100, head_dim=18),
+    "mistral": lambda: tiny.causal("mistral", num_key_value_heads=2, sliding_window=None),
+    "mistral, window": lambda: tiny.causal("mistral", num_key_value_heads=2, sliding_window=9),
+    "qwen2": lambda: tiny.causal("qwen2", num_key_value_heads=2),
+    "qwen3": lambda: tiny.causal("qwen3", num_key_value_heads=2, head_dim=32),
+}
+
+
+@pytest.fixture(autouse=True)
+def compiled() -> None:
+    need(ops.implementation("cpu") == "cpu", "the C library", "Install gcc and build the package again.")
+
+
+@torch.no_grad()
+def truth(net: nn.Module, ids: Tensor) -> Tensor:
+    logits: Tensor = net(input_ids=ids.unsqueeze(0)).logits[0]
+    return logits.float()
+
+
+def ids_of(length: int, seed: int = 1) -> Tensor:
+    return tiny.token_ids(1, length, seed=seed)[0]
+
+
+def read_in_parts(decoder: LlamaDecoder, ids: Tensor, *borders: int) -> Tensor:
+    state = decoder.start()
+    parts = pairwise((0, *borders, len(ids)))
+    return torch.cat([decoder.read([Read(state, tuple(ids[a:b].tolist()), "all")])[0] for a, b in parts])
+
+
+def assert_close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("stored", ["float32", "nf4", "int8"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_equal_those_of_transformers(name: str, stored: Any) -> None:
+    net = NETWORKS[name]()
+    if stored != "float32":
+        quantize_linears(net, kind=stored, double=stored == "nf4")
+    ids = ids_of(70)
+    assert_close(read_in_parts(LlamaDecoder(net), ids, 3, 4, 40, 64, 65), truth(net, ids))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_16_bits_are_read_without_loss(dtype: torch.dtype) -> None:
+    net = tiny.llama().to(dtype)
+    ids = ids_of(20)
+    assert_close(read_in_parts(LlamaDecoder(net), ids, 10, 11, 12), truth(net.float(), ids))
+
+
+def test_rounded_activations_stay_near_the_exact_logits() -> None:
+    net = quantize_linears(tiny.llama())
+    ids = ids_of(30)
+    expected = truth(net, ids)
+    found = read_in_parts(LlamaDecoder(net, exact=False), ids, *range(1, 30))
+    assert float((found - expected).norm() / expected.norm()) < 1e-3
+    assert not torch.equal(found, read_in_parts(LlamaDecoder(net), ids, *range(1, 30)))
+
+
+@pytest.mark.parametrize(("head", "error"), [("int8", 1e-2), ("nf4", 0.3)])
+def test_a_narrower_head_changes_logits_a_little(head: Any, error: float) -> None:
+    net = tiny.llama()
+    ids = ids_of(10)
+    expected = truth(net, ids)
+    found = read_in_parts(LlamaDecoder(net, head=head), ids, 5, 6, 7)
+    assert 0.0 < float((found - expected).norm() / expected.norm()) < error
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_each_instruction_set_gives_these_logits(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trimtab.kernels import cpu
+
+    allowed = min(level, cpu.level())
+    monkeypatch.setattr(cpu, "level", lambda: allowed)
+    net = quantize_linears(tiny.llama())
+    ids = ids_of(50)
+    assert_close(read_in_parts(LlamaDecoder(net), ids, 30, 31), truth(net, ids))
+
+
+def test_sequences_of_all_lengths_are_read_together_as_alone() -> None:
+    net = quantize_linears(tiny.llama())
+    decoder = LlamaDecoder(net)
+    texts = [ids_of(length, seed=length) for length in (1, 33, 7, 40)]
+    states = [decoder.start() for _ in texts]
+    first = decoder.read(
+        [Read(s, tuple(t[:-1].tolist()) or (0,), "none") for s, t in zip(states[1:], texts[1:], strict=True)]
+    )
+    assert [logits.shape[0] for logits in first] == [0, 0, 0]
+    last = decoder.read([Read(s, tuple(t[-1:].tolist())) for s, t in zip(states, texts, strict=True)])
+    for text, logits in zip(texts, last, strict=True):
+        assert_close(logits, truth(net, text)[-1:])
+
+
+def test_a_long_text_is_read_in_several_passes() -> None:
+    net = tiny.llama(max_position_embeddings=2048)
+    ids = ids_of(MOST_TOKENS + 100)
+    assert_close(read_in_parts(LlamaDecoder(net), ids), truth(net, ids))
+
+
+@pytest.mark.parametrize("at", [0, 1, 31, 32, 33, 40])
+def test_a_fork_goes_its_own_way_from_any_token(at: int) -> None:
+    net = quantize_linears(tiny.llama())
+    decoder = LlamaDecoder(net)
+    ids, other = ids_of(40), ids_of(9, seed=5)
+    state = decoder.start()
+    decoder.read([Read(state, tuple(ids.tolist()), "none")])
+    fork = state.fork(at)
+    (branched,) = decoder.read([Read(fork, tuple(other.tolist()))])
+    (went_on,) = decoder.read([Read(state, (3,))])
+    assert_close(branched, truth(net, torch.cat((ids[:at], other)))[-1:])
+    assert_close(went_on, truth(net, torch.cat((ids, torch.tensor([3]))))[-1:])
+
+
+def test_forks_share_pages_until_they_write() -> None:
+    decoder = LlamaDecoder(tiny.llama())
+    state = decoder.start()
+    decoder.read([Read(state, tuple(ids_of(40).tolist()), "none")])
+    assert decoder.pool.used == 2
+    forks = [state.fork() for _ in range(3)]
+    assert decoder.pool.used == 2
+    decoder.read([Read(fork, (1,)) for fork in forks])
+    assert decoder.pool.used == 5
+    for one in (state, *forks):
+        one.close()
+        one.close()
+    assert decoder.pool.used == 0
+
+
+def test_adapters_are_applied_unmerged_each_to_its_own_rows() -> None:
+    net = quantize_linears(tiny.llama())
+    for name, rank in (("one", 4), ("two", 17)):
+        add_lora(net, LoraSettings(rank=rank, targets=() if name == "one" else ("q_proj", "down_proj")), adapter=name)
+    generator = torch.Generator().manual_seed(3)
+    for layer in lora_layers(net).values():
+        for factor in layer.lora_B.values():
+            factor.data = torch.randn(factor.shape, generator=generator) * 0.1
+    decoder = LlamaDecoder(net)
+    assert decoder.adapters == ("one", "two")
+    ids = ids_of(20)
+    names = ("two", None, "one", "one", "two")
+    states = [decoder.start(name) for name in names]
+    decoder.read([Read(state, tuple(ids[:-1].tolist()), "none") for state in states])
+    found = decoder.read([Read(state, tuple(ids[-1:].tolist())) for state in states])
+    for name, logits in zip(names, found, strict=True):
+        activate(net, name)
+        assert_close(logits, truth(net, ids)[-1:])
+
+
+def test_a_full_window_is_refused_before_anything_is_read() -> None:
+    decoder = LlamaDecoder(tiny.llama(max_position_embeddings=16))
+    state = decoder.start()
+    decoder.read([Read(state, (1,) * 16)])
+    with pytest.raises(RangeError, match="window of 16"):
+        decoder.read([Read(state, (1,))])
+    assert state.length == 16
+
+
+@pytest.mark.parametrize("token", [-1, 10**6])
+def test_tokens_outside_the_vocabulary_are_refused(token: int) -> None:
+    decoder = LlamaDecoder(tiny.llama())
+    with pytest.raises(RangeError, match=str(token)):
+        decoder.read([Read(decoder.start(), (token,))])
+
+
+def test_a_closed_state_is_refused() -> None:
+    decoder = LlamaDecoder(tiny.llama())
+    state = decoder.start()
+    state.close()
+    with pytest.raises(RangeError, match="closed"):
+        state.fork()
+    with pytest.raises(RangeError, match="closed"):
+        decoder.read([Read(state, (1,))])
+
+
+def test_a_fork_beyond_what_was_read_is_refused() -> None:
+    state = LlamaDecoder(tiny.llama()).start()
+    with pytest.raises(RangeError, match=r"fork\(at=1\)"):
+        state.fork(1)
+
+
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        (lambda: tiny.causal("gpt_neox"), "architecture is gpt_neox"),
+        (lambda: tiny.llama(hidden_act="gelu"), "activation is gelu"),
+        (lambda: tiny.llama(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}), "dynamic"),
+        (lambda: nn.Linear(2, 2), "architecture is None"),
+    ],
+)
+def test_another_network_is_refused_with_the_reason(net: Any, reason: str) -> None:
+    built = net()
+    assert reason in str(obstacle(built))
+    with pytest.raises(RangeError, match=reason):
+        LlamaDecoder(built)
+
+
+def test_a_value_that_is_not_finite_reaches_only_its_own_logits() -> None:
+    net = tiny.llama()
+    net.get_input_embeddings().weight.data[7] = float("nan")
+    decoder = LlamaDecoder(net)
+    poisoned, clean = decoder.read([Read(decoder.start(), (1, 7)), Read(decoder.start(), (1, 2))])
+    assert poisoned.isnan().all()
+    assert clean.isfinite().all()
+
+
+def test_the_base_stays_as_it_is(tmp_path: Path) -> None:
+    net = quantize_linears(tiny.llama())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    read_in_parts(LlamaDecoder(net, exact=False), ids_of(30), 20, 21)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
