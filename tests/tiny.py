@@ -177,6 +177,8 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
 }
 UNUSUAL: dict[str, Callable[..., nn.Module]] = {
     "gpt_oss": _decoder("GptOss", num_local_experts=4, head_dim=WIDTH // HEADS, **_EXPERTS),
+    "granite": _decoder("Granite", num_key_value_heads=KV_HEADS, logits_scaling=8.0),
+    "cohere": _decoder("Cohere", num_key_value_heads=KV_HEADS, logit_scale=0.25, pad_token_id=0),
     "gpt2": _decoder("GPT2", suffix="LMHeadModel", n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=128),
 }
 
