@@ -17,19 +17,21 @@ FLAGS = ["-O1", "-g", "-std=c11", "-fopenmp", "-ffp-contract=off", "-fsanitize=a
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processor", ["x86", "other"])
-def test_no_shape_reads_or_writes_outside_its_memory(processor, tmp_path):
+@pytest.mark.parametrize(
+    ("driver", "processor", "calls"),
+    [("drive_kernels.c", "x86", 1000), ("drive_kernels.c", "other", 1000), ("drive_llama.c", "x86", 200)],
+)
+def test_no_shape_reads_or_writes_outside_its_memory(driver, processor, calls, tmp_path):
     compiler = shutil.which("gcc")
     need(compiler is not None, "gcc", "Install gcc.")
     program = tmp_path / "drive"
-    driver = Path(__file__).with_name("drive_kernels.c")
     command = [
         compiler,
         *FLAGS,
         *([] if processor == "x86" else ["-DTRIMTAB_PORTABLE"]),
         "-fno-sanitize-recover=all",
         f"-I{ROOT / 'csrc'}",
-        driver,
+        Path(__file__).with_name(driver),
         *SOURCES,
         "-o",
         program,
@@ -41,4 +43,4 @@ def test_no_shape_reads_or_writes_outside_its_memory(processor, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "ASAN_OPTIONS": "detect_leaks=0"}
     done = subprocess.run([program], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 1000  # calls
+    assert int(done.stdout) >= calls

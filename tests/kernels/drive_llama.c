@@ -1,0 +1,91 @@
+/* Reads tokens through a small random network of every type of weight, on memory of exactly the needed size; prints the
+ * number of passes. */
+#include <stdio.h>
+
+#include "llama.h"
+
+int trimtab_cpu_level(void);
+
+enum { LAYERS = 2, WORDS = 23, POSITIONS = 80, PAGES = (POSITIONS + PAGE - 1) / PAGE };
+
+static void *random_bytes(size_t count) {
+    uint8_t *memory = malloc(count ? count : 1);
+    for (size_t i = 0; i < count; i++) memory[i] = (uint8_t)(rand() >> 7);
+    return memory;
+}
+
+static float *random_floats(size_t count) {
+    float *memory = malloc(count ? count * sizeof(float) : 1);
+    for (size_t i = 0; i < count; i++) memory[i] = (float)rand() / (float)RAND_MAX - 0.5f;
+    return memory;
+}
+
+static const float table[16] = {-1.0f, -0.7f, -0.5f, -0.4f, -0.3f, -0.2f, -0.1f, 0.0f, 0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f, 0.8f, 1.0f};
+
+static matrix random_matrix(int64_t rows, int64_t cols, int kind) {
+    matrix m = {NULL, NULL, random_floats((size_t)rows), rows, cols, 0, kind};
+    if (kind == FOUR_BIT) {
+        weight4 *w = malloc(sizeof *w);
+        *w = (weight4){random_bytes((size_t)(rows * cols + 1) / 2), random_floats((size_t)blocks_of(rows * cols, 64)), table,
+                       NULL, NULL, NULL, rows, cols, 64};
+        m.values = w;
+    } else if (kind == EIGHT_BIT) {
+        m.block = cols % 32 ? cols : 32;
+        m.values = random_bytes((size_t)(rows * cols));
+        m.scales = random_floats((size_t)(rows * (cols / m.block)));
+    } else if (kind == FLOAT32) m.values = random_floats((size_t)(rows * cols));
+    else { /* small finite numbers in both 16-bit types */
+        uint16_t *values = malloc((size_t)(rows * cols) * 2);
+        for (int64_t i = 0; i < rows * cols; i++) values[i] = (uint16_t)(0x3000 + rand() % 256);
+        m.values = values;
+    }
+    return m;
+}
+
+static long drive(int64_t width, int64_t inner, int64_t heads, int64_t kv_heads, int64_t head, int kind, int level) {
+    const int64_t sizes[LINEARS][2] = {{heads * head, width}, {kv_heads * head, width}, {kv_heads * head, width},
+                                       {width, heads * head}, {inner, width}, {inner, width}, {width, inner}};
+    llama_layer layers[LAYERS];
+    low_rank lora[LAYERS * LINEARS];
+    for (int l = 0; l < LAYERS; l++) {
+        for (int i = 0; i < LINEARS; i++) {
+            layers[l].linears[i] = random_matrix(sizes[i][0], sizes[i][1], kind);
+            lora[l * LINEARS + i] = (low_rank){random_floats((size_t)(16 * sizes[i][1])), random_floats((size_t)(16 * sizes[i][0])),
+                                               (l + i) % 3 ? 16 : 0, 0.5f};
+        }
+        layers[l].input_norm = random_floats((size_t)width), layers[l].middle_norm = random_floats((size_t)width);
+        layers[l].query_norm = l ? random_floats((size_t)head) : NULL, layers[l].key_norm = layers[l].query_norm;
+    }
+    const llama m = {LAYERS, width, inner, {heads, kv_heads, head, kind == FLOAT32 ? 9 : 0, 0.3f}, 1e-5f, layers,
+                     random_floats((size_t)width), random_matrix(WORDS, width, kind), random_matrix(WORDS, width, kind),
+                     random_floats((size_t)(POSITIONS * head / 2)), random_floats((size_t)(POSITIONS * head / 2)), lora};
+    float *pages[2][PAGES];
+    for (int s = 0; s < 2; s++)
+        for (int i = 0; i < PAGES; i++) pages[s][i] = random_floats((size_t)(LAYERS * layer_floats(&m.attention)));
+    int32_t tokens[POSITIONS];
+    for (int i = 0; i < POSITIONS; i++) tokens[i] = rand() % WORDS;
+    const int64_t counts[] = {1, 31, 2, 1, 45};
+    long passes = 0;
+    for (int exact = 0; exact < 2; exact++)
+        for (int64_t i = 0, at = 0; i < 5; at += counts[i++]) {
+            const llama_read reads[] = {{tokens, counts[i], at, pages[0], 0, counts[i]}, {tokens, 1, i, pages[1], -1, i % 2}};
+            float *logits = random_floats((size_t)((reads[0].wanted + reads[1].wanted) * WORDS));
+            passes += trimtab_llama_read(&m, reads, i % 2 ? 2 : 1, logits, exact, level, 1 + (int)i % 2);
+            free(logits);
+        }
+    return passes;
+}
+
+int main(void) {
+    const int kinds[] = {FOUR_BIT, EIGHT_BIT, FLOAT32, FLOAT16, BFLOAT16};
+    long passes = 0;
+    for (int level = 1; level <= trimtab_cpu_level(); level++)
+        for (int i = 0; i < 5; i++) {
+            passes += drive(64, 128, 4, 2, 16, kinds[i], level);
+            passes += drive(128, 64, 6, 1, 64, kinds[i], level);
+            passes += drive(40, 24, 3, 3, 18, kinds[i], level);
+            passes += drive(72, 100, 13, 1, 40, kinds[i], level);
+        }
+    printf("%ld\n", passes);
+    return 0;
+}
