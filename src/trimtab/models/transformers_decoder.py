@@ -51,10 +51,6 @@ class CachedState:
             raise RangeError("this state is closed. Start or fork another one.")
         return self._cache
 
-    @cache.setter
-    def cache(self, cache: Cache) -> None:
-        self._cache = cache
-
     @property
     def bytes(self) -> int:
         """Memory of the tensors in the cache."""

@@ -18,36 +18,7 @@ from trimtab.models.load import Quantization, load_network
 from trimtab.nn.linear import set_exact
 from trimtab.store.adapter import load_adapter
 from trimtab.text.chat_format import FALLBACK_TEMPLATE, beginning, chat_template, write_messages
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to choose tokens.
-
-    Attributes:
-        max_tokens: most tokens to write.
-        temperature: 0 always takes the likeliest token.
-        top_p: draw among the likeliest tokens that make up this share.
-        seed: of the draws.
-    """
-
-    max_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            RangeError: a value is not allowed.
-        """
-        if not 1 <= self.max_tokens <= 1_000_000:
-            raise RangeError(f"max_tokens = {self.max_tokens}: allowed is 1 to 1000000.")
-        if not 0.0 <= self.temperature <= 100.0:
-            raise RangeError(f"temperature = {self.temperature}: allowed is 0 to 100.")
-        if not 0.0 < self.top_p <= 1.0:
-            raise RangeError(f"top_p = {self.top_p}: allowed is above 0 to 1.")
+from trimtab.text.engine.request import Sampling as Sampling
 
 
 @dataclass(frozen=True)

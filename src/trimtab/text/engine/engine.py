@@ -1,0 +1,305 @@
+"""The one generation engine: requests in, events out, everything that runs read in one batch."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from trimtab.core.errors import NonFiniteError, RangeError, TrimtabError
+from trimtab.models.decoder import Decoder, Read, check_adapter, check_tokens
+from trimtab.text.engine.events import Answer, Counters, Event, Finished, Piece, Reason
+from trimtab.text.engine.matcher import Constraints
+from trimtab.text.engine.request import Request, Sampling
+from trimtab.text.engine.sampling import Row, choose, log_probability, usable
+from trimtab.text.engine.scheduler import Scheduler
+from trimtab.text.engine.scoring import score_choices
+from trimtab.text.engine.stream import Ending, Stream
+
+CACHE_BYTES: Final = 256 << 20
+BATCH: Final = 16
+CHUNK: Final = 256
+
+
+class Ticket:
+    """A request that was handed in."""
+
+    def __init__(self, stream: Stream, wake: Callable[[], None]) -> None:
+        """Belongs to the engine."""
+        self._stream, self._wake = stream, wake
+
+    @property
+    def finished(self) -> Finished | None:
+        """How it ended, once it has."""
+        return self._stream.finished
+
+    def cancel(self) -> None:
+        """End it before the next pass; from any thread, at any time, without harm where it has ended."""
+        self._stream.cancelled = True
+        self._wake()
+
+
+class Engine:
+    """Runs requests on a decoder.
+
+    Nothing happens by itself: somebody calls ``step``, or one of the methods that do so. ``submit``, ``Ticket.cancel``
+    and ``wait`` are for any thread; of those that step, one at a time works and the others wait. Events are delivered
+    in the thread that steps.
+
+    Attributes:
+        counters: tokens prefilled, reused and generated so far.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: Any,
+        *,
+        ends: Sequence[int] | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        batch: int = BATCH,
+        chunk: int = CHUNK,
+    ) -> None:
+        """Take a decoder, which nobody else may use meanwhile.
+
+        Args:
+            decoder: of any kind.
+            tokenizer: of transformers, for text and constraints.
+            ends: tokens that end an answer; the tokenizer's one where None.
+            cache_bytes: most memory of states that are kept for prompts to come.
+            batch: most requests in one pass.
+            chunk: most prompt tokens in one pass; running answers never wait for more than these.
+
+        Raises:
+            RangeError: a number is not allowed.
+        """
+        for name, value, least in (("cache_bytes", cache_bytes, 0), ("batch", batch, 1), ("chunk", chunk, 1)):
+            if value < least:
+                raise RangeError(f"{name} = {value}: allowed is {least} and above.")
+        if ends is None:
+            ends = () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
+        self.counters = Counters()
+        self._decoder, self._tokenizer = decoder, tokenizer
+        self._ending = Ending(frozenset(ends), decoder.window)
+        self._constraints = Constraints(tokenizer, vocabulary=decoder.vocabulary, ends=ends)
+        self._scheduler = Scheduler(decoder, self.counters, cache_bytes=cache_bytes, batch=batch, chunk=chunk)
+        self._working = threading.RLock()
+        self._inbox: deque[Stream] = deque()
+        self._woken = threading.Condition()
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of kept states; what they share is counted each time."""
+        return self._scheduler.tree.bytes
+
+    @property
+    def open_requests(self) -> int:
+        """Requests that were handed in and have not ended."""
+        return len(self._inbox) + len(self._scheduler.waiting) + len(self._scheduler.running)
+
+    def check(self, request: Request) -> None:
+        """Refuse at once what would end in an error; for callers who want to know before they begin.
+
+        Raises:
+            RangeError: prompt, adapter or constraint is not allowed.
+        """
+        check_tokens(request.prompt, self._decoder.vocabulary)
+        check_adapter(request.adapter, self._decoder.adapters)
+        window = self._decoder.window
+        if window is not None and len(request.prompt) > window:
+            raise RangeError(f"a prompt of {len(request.prompt)} tokens: allowed are {window}, the model's window.")
+        if request.constraint is not None:
+            with self._working:
+                self._constraints.matcher(request.constraint)
+
+    def submit(self, request: Request, on_event: Callable[[Event], None]) -> Ticket:
+        """Hand in a request.
+
+        Args:
+            request: what is wrong with it is told by an event, not here.
+            on_event: is called with each event, the last one a ``Finished``; must be quick. Where it raises, the
+                request is cancelled.
+        """
+        stream = Stream(request, on_event)
+        self._inbox.append(stream)
+        self._wake()
+        return Ticket(stream, self._wake)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Sleep until there is something to do; tell whether there is."""
+        with self._woken:
+            return self._woken.wait_for(lambda: self.open_requests > 0, timeout_s)
+
+    def step(self) -> bool:
+        """Do one pass: let requests in, read what each needs next, choose and report tokens.
+
+        Returns:
+            Whether anything is left to do.
+        """
+        with self._working:
+            self._sweep()
+            self._scheduler.admit()
+            self._read(self._scheduler.plan())
+            self._write([stream for stream in self._scheduler.running if stream.logits is not None])
+            return self.open_requests > 0
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        """Answer one request, stepping in this thread; closing the iterator cancels it."""
+        events: deque[Event] = deque()
+        ticket = self.submit(request, events.append)
+        try:
+            while True:
+                while events:
+                    yield (event := events.popleft())
+                    if isinstance(event, Finished):
+                        return
+                self.step()
+        finally:
+            if ticket.finished is None:
+                ticket.cancel()
+                with self._working:
+                    self._sweep()
+
+    def run_all(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer several requests together, stepping in this thread; errors are in each answer's ``finished``."""
+        events: list[list[Event]] = [[] for _ in requests]
+        tickets = [self.submit(r, mine.append) for r, mine in zip(requests, events, strict=True)]
+        while any(ticket.finished is None for ticket in tickets):
+            self.step()
+        return [_answer(mine) for mine in events]
+
+    def branch(
+        self, prompt: Sequence[int], count: int, sampling: Sampling, *, adapter: str | None = None
+    ) -> list[Answer]:
+        """Answer one prompt several times; it is read once.
+
+        Args:
+            prompt: token ids.
+            count: how many answers.
+            sampling: the seed of answer n is its seed + n.
+            adapter: None is the bare base.
+        """
+        seeds = range(sampling.seed, sampling.seed + count)
+        return self.run_all([Request(tuple(prompt), replace(sampling, seed=seed), adapter) for seed in seeds])
+
+    def score(
+        self, prompt: Sequence[int], choices: Sequence[Sequence[int]], *, adapter: str | None = None
+    ) -> list[float]:
+        """Give the log-probability of each choice after a prompt, which is read once.
+
+        Args:
+            prompt: token ids.
+            choices: token ids of each, at least one.
+            adapter: None is the bare base.
+
+        Returns:
+            Sums of natural logarithms over each choice's tokens.
+
+        Raises:
+            RangeError: prompt, choice or adapter is not allowed.
+            NonFiniteError: the network gave a logit that is no number.
+        """
+        self.check(Request(tuple(prompt), adapter=adapter))
+        for choice in choices:
+            self.check(Request((*prompt, *choice[:-1]), adapter=adapter))
+            check_tokens(choice, self._decoder.vocabulary)
+        with self._working:
+            return score_choices(self._scheduler, tuple(prompt), choices, adapter=adapter)
+
+    def _wake(self) -> None:
+        with self._woken:
+            self._woken.notify_all()
+
+    def _sweep(self) -> None:
+        """Take in what was submitted, and end what was cancelled."""
+        while self._inbox:
+            self._take_in(self._inbox.popleft())
+        for stream in [*self._scheduler.waiting, *self._scheduler.running]:
+            if stream.cancelled:
+                self._end(stream, "cancelled")
+
+    def _take_in(self, stream: Stream) -> None:
+        request = stream.request
+        try:
+            self.check(request)
+            matcher = None if request.constraint is None else self._constraints.matcher(request.constraint)
+        except TrimtabError as error:
+            stream.finish("error", error)
+            return
+        stream.prepare(self._tokenizer, self._ending, matcher, vocabulary=self._decoder.vocabulary)
+        self._scheduler.waiting.append(stream)
+
+    def _read(self, planned: list[tuple[Stream, Read]]) -> None:
+        """Read in one pass; where one read is refused, read each by itself, so that only that one ends."""
+        try:
+            results = self._decoder.read([read for _, read in planned]) if planned else []
+        except RangeError as error:  # nothing was read
+            if len(planned) == 1:
+                self._fail(planned[0][0], error)
+            else:
+                for pair in planned:
+                    self._read([pair])
+            return
+        except Exception as error:  # noqa: BLE001 - told to every request of the pass: their states cannot be trusted
+            problem = TrimtabError(f"reading failed ({type(error).__name__}: {error!s:.300}). Ask for less at a time.")
+            for stream, _ in planned:
+                self._fail(stream, problem)
+            return
+        for (stream, read), logits in zip(planned, results, strict=True):
+            self._note(stream, read, logits)
+
+    def _note(self, stream: Stream, read: Read, logits: Tensor) -> None:
+        if all(usable(logits)):
+            self._scheduler.has_read(stream, read, logits)
+        else:
+            what = f"the logits after token {len(stream.tokens)} of this request are not finite"
+            self._fail(stream, NonFiniteError(f"{what}. Check the model and the adapter {stream.request.adapter!r}."))
+
+    def _write(self, streams: Sequence[Stream]) -> None:
+        """Choose a token for each answer whose logits are known."""
+        ready: list[tuple[Stream, Tensor, Row]] = []
+        for stream in streams:
+            assert stream.logits is not None
+            try:
+                ready.append((stream, stream.logits, stream.row(stream.logits.device)))
+            except TrimtabError as error:
+                self._fail(stream, error)
+        if not ready:
+            return
+        logits = torch.stack([row for _, row, _ in ready]) if len(ready) > 1 else ready[0][1][None]
+        tokens = choose(logits, [row for _, _, row in ready])
+        for (stream, row, _), token in zip(ready, tokens, strict=True):
+            self._take(stream, token, row)
+
+    def _take(self, stream: Stream, token: int, logits: Tensor) -> None:
+        wanted = stream.request.sampling.logprobs
+        self.counters.generated += 1
+        try:
+            reason = stream.take(token, None if wanted is None else log_probability(logits, token, wanted))
+        except TrimtabError as error:
+            self._fail(stream, error)
+            return
+        if reason is not None:
+            self._end(stream, reason)
+
+    def _fail(self, stream: Stream, error: TrimtabError) -> None:
+        self._scheduler.leave(stream, keep=False)
+        stream.finish("error", error)
+
+    def _end(self, stream: Stream, reason: Reason) -> None:
+        self._scheduler.leave(stream)
+        stream.finish(reason)
+
+
+def _answer(events: Sequence[Event]) -> Answer:
+    """Put the events of a request together."""
+    pieces = [event for event in events if isinstance(event, Piece)]
+    (finished,) = [event for event in events if isinstance(event, Finished)]
+    tokens = tuple(token for piece in pieces for token in piece.tokens)
+    logprobs = tuple(logprob for piece in pieces for logprob in piece.logprobs)
+    return Answer("".join(piece.text for piece in pieces), tokens, logprobs, finished)

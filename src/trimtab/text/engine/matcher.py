@@ -1,0 +1,164 @@
+"""Constraints at work: which tokens may come next, and whether the answer may end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import numpy
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from trimtab.core.errors import RangeError, TrimtabError
+from trimtab.text.engine.constraint import Choices, Constraint, Regex
+
+MOST_COMPILED: Final = 64
+# White space without end is what weak models like best.
+COMPACT: Final[Any] = {"whitespace_flexible": False}
+
+
+class Matcher(Protocol):
+    """Follows one answer through its constraint."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether what was written so far is a whole answer."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is, and nothing could follow."""
+
+    def allowed(self) -> Bool[Tensor, " vocabulary"]:
+        """Tell which tokens may follow; the end tokens only where the answer is complete."""
+
+    def advance(self, token: int) -> None:
+        """Take a token that was allowed and is no end token."""
+
+
+class Constraints:
+    """Prepares constraints for one tokenizer."""
+
+    def __init__(self, tokenizer: Any, *, vocabulary: int, ends: Sequence[int]) -> None:
+        """Remember what constraints are made of; nothing is built yet.
+
+        Args:
+            tokenizer: of transformers; grammars need a fast one.
+            vocabulary: number of logits.
+            ends: tokens that end an answer.
+        """
+        self._tokenizer, self._vocabulary, self._ends = tokenizer, vocabulary, tuple(ends)
+        self._grammar_tokenizer: Any = None
+        self._compiled: dict[Constraint, Any] = {}
+
+    def matcher(self, constraint: Constraint) -> Matcher:
+        """Begin an answer.
+
+        Raises:
+            RangeError: the constraint cannot be understood, or not with this tokenizer.
+        """
+        if constraint not in self._compiled:
+            while len(self._compiled) >= MOST_COMPILED:
+                del self._compiled[next(iter(self._compiled))]
+            self._compiled[constraint] = self._compile(constraint)
+        compiled = self._compiled[constraint]
+        if isinstance(constraint, Choices):
+            return _ChoiceMatcher(compiled, self._vocabulary, self._ends)
+        return _GrammarMatcher(compiled.deep_copy(), self._vocabulary)
+
+    def _compile(self, constraint: Constraint) -> Any:
+        if isinstance(constraint, Choices):
+            return self._spell(constraint)
+        from llguidance import LLMatcher
+
+        if isinstance(constraint, Regex):
+            what, grammar = "regular expression", LLMatcher.grammar_from_regex(constraint.pattern)
+        else:
+            what, grammar = "JSON schema", LLMatcher.grammar_from_json_schema(constraint.schema, overrides=COMPACT)
+        compiled = LLMatcher(self._grammars(), grammar, log_level=0)
+        if compiled.is_error():
+            problem = next(iter(str(compiled.get_error()).splitlines()), "")
+            raise RangeError(f"the {what} cannot be used: {problem:.300}. Allowed is what llguidance supports.")
+        return compiled
+
+    def _spell(self, choices: Choices) -> _Branch:
+        """Put the tokens of all choices into one tree."""
+        root = _Branch()
+        for text in choices.texts:
+            tokens: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+            if not tokens or max(tokens) >= self._vocabulary:
+                raise RangeError(f"choice {text!r:.80}: this tokenizer and network have no tokens for it.")
+            branch = root
+            for token in tokens:
+                branch = branch.next.setdefault(token, _Branch())
+            branch.complete = True
+        return root
+
+    def _grammars(self) -> Any:
+        """Give the tokenizer in the form that the grammars' library wants, built once."""
+        if self._grammar_tokenizer is None:
+            from llguidance.hf import from_tokenizer
+
+            size = max(self._vocabulary, len(self._tokenizer))
+            try:
+                self._grammar_tokenizer = from_tokenizer(self._tokenizer, n_vocab=size, eos_token=list(self._ends))
+            except (ValueError, TypeError, AttributeError) as error:
+                raise RangeError(
+                    f"grammars need a fast tokenizer with an end token ({error!s:.200}). Use choices instead."
+                ) from error
+        return self._grammar_tokenizer
+
+
+class _Branch:
+    """A point in the tree of choices."""
+
+    def __init__(self) -> None:
+        self.next: dict[int, _Branch] = {}
+        self.complete = False
+
+
+class _ChoiceMatcher:
+    def __init__(self, root: _Branch, vocabulary: int, ends: tuple[int, ...]) -> None:
+        self._at, self._vocabulary, self._ends = root, vocabulary, list(ends)
+
+    @property
+    def complete(self) -> bool:
+        return self._at.complete
+
+    @property
+    def finished(self) -> bool:
+        return self._at.complete and not self._at.next
+
+    def allowed(self) -> Bool[Tensor, " vocabulary"]:
+        mask = torch.zeros(self._vocabulary, dtype=torch.bool)
+        mask[[*self._at.next, *(self._ends if self.complete else ())]] = True
+        return mask
+
+    def advance(self, token: int) -> None:
+        self._at = self._at.next[token]
+
+
+class _GrammarMatcher:
+    def __init__(self, matcher: Any, vocabulary: int) -> None:
+        self._matcher, self._vocabulary = matcher, vocabulary
+
+    @property
+    def complete(self) -> bool:
+        return bool(self._matcher.is_accepting())
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._matcher.is_stopped() and self._matcher.is_accepting())
+
+    def allowed(self) -> Bool[Tensor, " vocabulary"]:
+        bits = numpy.frombuffer(self._matcher.compute_bitmask(), dtype=numpy.uint8)
+        mask = torch.from_numpy(numpy.unpackbits(bits, count=self._vocabulary, bitorder="little")).bool()
+        if self._matcher.is_error():
+            raise TrimtabError(f"the grammar gave up: {self._matcher.get_error():.300}. Make it simpler.")
+        if not mask.any():
+            raise TrimtabError("the grammar leaves no token of this vocabulary. Change the constraint.")
+        return mask
+
+    def advance(self, token: int) -> None:
+        if not self._matcher.consume_token(token):
+            raise TrimtabError(f"the grammar refused token {token}: {self._matcher.get_error():.300}.")
