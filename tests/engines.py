@@ -1,0 +1,56 @@
+"""Engines on tiny networks, shared by the tests of the engine."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import tiny
+from trimtab.models.transformers_decoder import TransformersDecoder
+from trimtab.nn.lora import LoraSettings, add_lora
+from trimtab.text.engine import Answer, Engine, Request, Sampling
+
+ADAPTERS = ("first", "second")
+MAMBA = {"state_size": 8}
+
+
+@cache
+def decoder(family: str = "llama") -> TransformersDecoder:
+    """Give a decoder: "llama" forgets and has two adapters, "gemma2" slides, "mamba" recurs."""
+    if family == "mamba":
+        return TransformersDecoder(tiny.causal("mamba", **MAMBA))
+    if family == "gemma2":
+        return TransformersDecoder(tiny.FAMILIES["gemma2"](sliding_window=6))
+    net = tiny.llama()
+    for name in ADAPTERS:
+        add_lora(net, LoraSettings(rank=4), adapter=name)
+        tiny.tune(net)
+    return TransformersDecoder(net)
+
+
+@cache
+def tokenizer() -> Any:
+    """Give the tiny tokenizer."""
+    return tiny.tokenizer()
+
+
+def engine(family: str = "llama", **options: Any) -> Engine:
+    """Give a new engine; options as of ``Engine``, but no token ends an answer unless it is named."""
+    return Engine(decoder(family), tokenizer(), **({"ends": ()} | options))
+
+
+def alone(request: Request, family: str = "llama") -> Answer:
+    """Answer a request with nothing beside, before or after it."""
+    (answer,) = engine(family, batch=1, cache_bytes=0, chunk=10_000).run_all([request])
+    return answer
+
+
+def prompt(length: int, *, seed: int = 1) -> tuple[int, ...]:
+    """Draw a prompt without special tokens."""
+    ordinary = tiny.vocabulary_size() - len(tiny.SPECIALS)
+    return tuple(token % ordinary for token in tiny.token_ids(1, length, seed=seed)[0].tolist())
+
+
+def request(length: int = 9, *, seed: int = 1, adapter: str | None = None, **sampling: Any) -> Request:
+    """Give a request with a random prompt; more arguments go to ``Sampling``."""
+    return Request(prompt(length, seed=seed), Sampling(**({"max_tokens": 8} | sampling)), adapter)
