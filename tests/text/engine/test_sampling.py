@@ -6,8 +6,6 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from trimtab.text.engine import Sampling
 from trimtab.text.engine.sampling import Row, choose, log_probability, uniform, usable
@@ -56,7 +54,7 @@ def theirs(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 def test_many_draws_are_spread_as_transformers_filters_leave_the_chances(sampling):
     logits, count = random_logits(), 4000
     rows = [Row(sampling, position, seen_tokens()) for position in range(count)]
-    drawn = Counter(choose(logits.expand(count, -1), rows))
+    drawn = Counter(choose(logits[0], row) for row in rows)
     chances = theirs(logits, sampling)
     assert all(chances[token] > 0 for token in drawn)
     observed = torch.tensor([drawn[token] / count for token in range(SIZE)])
@@ -65,24 +63,15 @@ def test_many_draws_are_spread_as_transformers_filters_leave_the_chances(samplin
 
 @pytest.mark.parametrize("penalty", [1.0, 1.8])
 def test_without_temperature_the_likeliest_is_taken(penalty):
-    logits = random_logits(3)
-    rows = [Row(Sampling(repetition_penalty=penalty), 5, seen_tokens())] * 3
+    (logits,) = random_logits()
     scaled = torch.where(logits > 0, logits / penalty, logits * penalty)
-    assert choose(logits, rows) == torch.where(seen_tokens(), scaled, logits).argmax(dim=1).tolist()
-
-
-@given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from(FILTERS), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
-def test_a_row_is_drawn_the_same_alone_as_among_any_others(seed, others, sampling, random):
-    logits = random_logits(others + 1, seed=seed)
-    rows = [Row(random.choice([*FILTERS, Sampling()]), seed + n, seen_tokens()) for n in range(others)]
-    rows.insert(place := random.randint(0, others), Row(sampling, seed, seen_tokens()))
-    assert choose(logits, rows)[place] == choose(logits[place : place + 1], [rows[place]])[0]
+    row = Row(Sampling(repetition_penalty=penalty), 5, seen_tokens())
+    assert choose(logits, row) == int(torch.where(seen_tokens(), scaled, logits).argmax())
 
 
 def test_another_seed_or_position_is_another_draw():
-    logits, hot = torch.zeros(1, 1000), {"temperature": 1.0}
-    tokens = {choose(logits, [Row(Sampling(seed=s, **hot), p)])[0] for s in range(10) for p in range(10)}
+    logits, hot = torch.zeros(1000), {"temperature": 1.0}
+    tokens = {choose(logits, Row(Sampling(seed=s, **hot), p)) for s in range(10) for p in range(10)}
     assert len(tokens) > 80
 
 
@@ -99,13 +88,13 @@ def test_only_allowed_tokens_are_chosen(temperature):
     allowed[[3, 17]] = True
     logits = random_logits(200, seed=2)
     rows = [Row(Sampling(temperature=temperature, top_p=0.99), n, None, allowed) for n in range(200)]
-    assert set(choose(logits, rows)) == {3, 17}
+    assert {choose(one, row) for one, row in zip(logits, rows, strict=True)} == {3, 17}
 
 
 def test_the_logits_that_were_given_are_left_as_they_are():
-    logits = random_logits(2)
+    (logits,) = random_logits()
     before = logits.clone()
-    choose(logits, [Row(Sampling(temperature=1.0, repetition_penalty=2.0), 1, seen_tokens(), ~seen_tokens())] * 2)
+    choose(logits, Row(Sampling(temperature=1.0, repetition_penalty=2.0), 1, seen_tokens(), ~seen_tokens()))
     assert torch.equal(logits, before)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
 from trimtab.core.errors import NonFiniteError, RangeError, TrimtabError
@@ -16,7 +15,7 @@ from trimtab.models.decoder import Decoder, Read, check_adapter, check_tokens
 from trimtab.text.engine.events import Answer, Counters, Event, Finished, Piece, Reason
 from trimtab.text.engine.matcher import Constraints
 from trimtab.text.engine.request import Request, Sampling
-from trimtab.text.engine.sampling import Row, choose, log_probability, usable
+from trimtab.text.engine.sampling import choose, log_probability, usable
 from trimtab.text.engine.scheduler import Scheduler
 from trimtab.text.engine.scoring import score_choices
 from trimtab.text.engine.stream import Ending, Stream
@@ -262,28 +261,18 @@ class Engine:
 
     def _write(self, streams: Sequence[Stream]) -> None:
         """Choose a token for each answer whose logits are known."""
-        ready: list[tuple[Stream, Tensor, Row]] = []
         for stream in streams:
             assert stream.logits is not None
             try:
-                ready.append((stream, stream.logits, stream.row(stream.logits.device)))
+                self._choose(stream, stream.logits)
             except TrimtabError as error:
                 self._fail(stream, error)
-        if not ready:
-            return
-        logits = torch.stack([row for _, row, _ in ready]) if len(ready) > 1 else ready[0][1][None]
-        tokens = choose(logits, [row for _, _, row in ready])
-        for (stream, row, _), token in zip(ready, tokens, strict=True):
-            self._take(stream, token, row)
 
-    def _take(self, stream: Stream, token: int, logits: Tensor) -> None:
+    def _choose(self, stream: Stream, logits: Tensor) -> None:
+        token = choose(logits, stream.row(logits.device))
         wanted = stream.request.sampling.logprobs
         self.counters.generated += 1
-        try:
-            reason = stream.take(token, None if wanted is None else log_probability(logits, token, wanted))
-        except TrimtabError as error:
-            self._fail(stream, error)
-            return
+        reason = stream.take(token, None if wanted is None else log_probability(logits, token, wanted))
         if reason is not None:
             self._end(stream, reason)
 
