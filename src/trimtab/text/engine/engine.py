@@ -8,17 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from torch import Tensor
-
-from trimtab.core.errors import NonFiniteError, RangeError, TrimtabError
-from trimtab.models.decoder import Decoder, Read, check_adapter, check_tokens
-from trimtab.text.engine.events import Answer, Counters, Event, Finished, Piece, Reason
-from trimtab.text.engine.matcher import Constraints
+from trimtab.core.errors import RangeError
+from trimtab.models.decoder import Decoder, check_tokens
+from trimtab.text.engine.events import Answer, Counters, Event, Finished, Piece
 from trimtab.text.engine.request import Request, Sampling
-from trimtab.text.engine.sampling import choose, log_probability, usable
 from trimtab.text.engine.scheduler import Scheduler
 from trimtab.text.engine.scoring import score_choices
-from trimtab.text.engine.stream import Ending, Stream
+from trimtab.text.engine.stream import Stream
+from trimtab.text.engine.worker import Worker
 
 CACHE_BYTES: Final = 256 << 20
 BATCH: Final = 16
@@ -83,10 +80,9 @@ class Engine:
         if ends is None:
             ends = () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
         self.counters = Counters()
-        self._decoder, self._tokenizer = decoder, tokenizer
-        self._ending = Ending(frozenset(ends), decoder.window)
-        self._constraints = Constraints(tokenizer, vocabulary=decoder.vocabulary, ends=ends)
+        self._decoder = decoder
         self._scheduler = Scheduler(decoder, self.counters, cache_bytes=cache_bytes, batch=batch, chunk=chunk)
+        self._worker = Worker(decoder, tokenizer, self._scheduler, ends=ends)
         self._working = threading.RLock()
         self._inbox: deque[Stream] = deque()
         self._woken = threading.Condition()
@@ -107,14 +103,8 @@ class Engine:
         Raises:
             RangeError: prompt, adapter or constraint is not allowed.
         """
-        check_tokens(request.prompt, self._decoder.vocabulary)
-        check_adapter(request.adapter, self._decoder.adapters)
-        window = self._decoder.window
-        if window is not None and len(request.prompt) > window:
-            raise RangeError(f"a prompt of {len(request.prompt)} tokens: allowed are {window}, the model's window.")
-        if request.constraint is not None:
-            with self._working:
-                self._constraints.matcher(request.constraint)
+        with self._working:
+            self._worker.check(request)
 
     def submit(self, request: Request, on_event: Callable[[Event], None]) -> Ticket:
         """Hand in a request.
@@ -142,9 +132,7 @@ class Engine:
         """
         with self._working:
             self._sweep()
-            self._scheduler.admit()
-            self._read(self._scheduler.plan())
-            self._write([stream for stream in self._scheduler.running if stream.logits is not None])
+            self._worker.step()
             return self.open_requests > 0
 
     def generate(self, request: Request) -> Iterator[Event]:
@@ -217,72 +205,8 @@ class Engine:
     def _sweep(self) -> None:
         """Take in what was submitted, and end what was cancelled."""
         while self._inbox:
-            self._take_in(self._inbox.popleft())
-        for stream in [*self._scheduler.waiting, *self._scheduler.running]:
-            if stream.cancelled:
-                self._end(stream, "cancelled")
-
-    def _take_in(self, stream: Stream) -> None:
-        request = stream.request
-        try:
-            self.check(request)
-            matcher = None if request.constraint is None else self._constraints.matcher(request.constraint)
-        except TrimtabError as error:
-            stream.finish("error", error)
-            return
-        stream.prepare(self._tokenizer, self._ending, matcher, vocabulary=self._decoder.vocabulary)
-        self._scheduler.waiting.append(stream)
-
-    def _read(self, planned: list[tuple[Stream, Read]]) -> None:
-        """Read in one pass; where one read is refused, read each by itself, so that only that one ends."""
-        try:
-            results = self._decoder.read([read for _, read in planned]) if planned else []
-        except RangeError as error:  # nothing was read
-            if len(planned) == 1:
-                self._fail(planned[0][0], error)
-            else:
-                for pair in planned:
-                    self._read([pair])
-            return
-        except Exception as error:  # noqa: BLE001 - told to every request of the pass: their states cannot be trusted
-            problem = TrimtabError(f"reading failed ({type(error).__name__}: {error!s:.300}). Ask for less at a time.")
-            for stream, _ in planned:
-                self._fail(stream, problem)
-            return
-        for (stream, read), logits in zip(planned, results, strict=True):
-            self._note(stream, read, logits)
-
-    def _note(self, stream: Stream, read: Read, logits: Tensor) -> None:
-        if all(usable(logits)):
-            self._scheduler.has_read(stream, read, logits)
-        else:
-            what = f"the logits after token {len(stream.tokens)} of this request are not finite"
-            self._fail(stream, NonFiniteError(f"{what}. Check the model and the adapter {stream.request.adapter!r}."))
-
-    def _write(self, streams: Sequence[Stream]) -> None:
-        """Choose a token for each answer whose logits are known."""
-        for stream in streams:
-            assert stream.logits is not None
-            try:
-                self._choose(stream, stream.logits)
-            except TrimtabError as error:
-                self._fail(stream, error)
-
-    def _choose(self, stream: Stream, logits: Tensor) -> None:
-        token = choose(logits, stream.row(logits.device))
-        wanted = stream.request.sampling.logprobs
-        self.counters.generated += 1
-        reason = stream.take(token, None if wanted is None else log_probability(logits, token, wanted))
-        if reason is not None:
-            self._end(stream, reason)
-
-    def _fail(self, stream: Stream, error: TrimtabError) -> None:
-        self._scheduler.leave(stream, keep=False)
-        stream.finish("error", error)
-
-    def _end(self, stream: Stream, reason: Reason) -> None:
-        self._scheduler.leave(stream)
-        stream.finish(reason)
+            self._worker.take_in(self._inbox.popleft())
+        self._worker.end_cancelled()
 
 
 def _answer(events: Sequence[Event]) -> Answer:

@@ -80,7 +80,8 @@ class Scheduler:
             if stream.logits is not None or stream.state is None:
                 continue
             if not stream.in_prompt:
-                planned.append((stream, Read(stream.state, tuple(stream.unread))))
+                unread = tuple(stream.unread)
+                planned.append((stream, Read(stream.state, unread, written=len(unread) == 1)))
             elif room:
                 read = self._prompt_read(stream, stream.state, room)
                 planned.append((stream, read))
