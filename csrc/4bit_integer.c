@@ -1,22 +1,12 @@
 /* One vector times a 4-bit matrix, in integers: levels rounded to 15 bits, activations to 15 bits with a scale for
  * each 64, products summed exactly. Relative error near 1e-4, against 9e-2 that the 4 bits themselves cost.
  */
-#include "4bit_integer.h"
+#include "4bit_integer_parts.h"
 
-#define ROWS 4     /* that are multiplied together */
 #define AHEAD 16384 /* bytes between what is in work and what is prefetched, at least */
 #define STEPS 16383.0f /* 64 / 8 products a lane of at most STEPS squared stay below 2^31 */
 
 #if HAVE_X86
-
-/* Weights that share one scale within a group: a unit never straddles two blocks. */
-INLINE int64_t unit_of(const weight4 *w) { return smaller(w->block, GROUP); }
-
-/* The 256 scales that the codes of one nested block stand for. */
-typedef struct {
-    int64_t run;
-    float value[256];
-} decoded_scales;
 
 TARGET_AVX2 static void decode_run(const weight4 *w, int64_t run, decoded_scales *out) {
     for (int i = 0; i < 256; i++) out->value[i] = w->nested_table[i] * w->nested_absmax[run] + *w->nested_offset;
@@ -26,7 +16,7 @@ TARGET_AVX2 static void decode_run(const weight4 *w, int64_t run, decoded_scales
 /* The products of both scales for `count` units from unit `base` of the matrix on; `x_scales` has one for each.
  * Without a target: the compiler would make gathers of the look-ups, which are slower than scalar loads.
  */
-static void multiply_scales(
+void multiply_scales(
     const weight4 *w, int64_t base, int64_t count, const float *x_scales, decoded_scales *decoded,
     float *scales
 ) {
@@ -84,20 +74,7 @@ static upcoming expect(
     return next;
 }
 
-/* A vector rounded for the kernel. values: in the order in which codes are unpacked; scales: one a unit, as often as
- * rows are taken together.
- */
-typedef struct {
-    int16_t *values;
-    float *scales;
-} rounded;
-
-typedef struct {
-    int16_t level[32]; /* twice over, so that a fifth index bit does not matter */
-    float step;        /* what one integer step of a level is worth */
-} integer_table;
-
-static integer_table round_table(const float *table) {
+integer_table round_table(const float *table) {
     integer_table out;
     float largest = 0.0f;
     for (int i = 0; i < 16; i++) largest = fabsf(table[i]) > largest ? fabsf(table[i]) : largest;
@@ -108,7 +85,7 @@ static integer_table round_table(const float *table) {
 }
 
 /* Rounds 64 values; a value that is not finite makes the scale NaN, and so every result. */
-TARGET_AVX2 static float round_group(const float *x, float step, int16_t *out) {
+TARGET_AVX2 float round_group(const float *x, float step, int16_t *out) {
     const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
     __m256 most = _mm256_setzero_ps(), poison = most;
     for (int i = 0; i < GROUP; i += 8) {
@@ -149,7 +126,7 @@ static void order_by_lanes(const int16_t *from, int16_t *to) {
                 to[part * 16 + lane * 8 + i] = from[lane * 32 + (part & 1) * 16 + 2 * i + (part >> 1)];
 }
 
-static void round_vector(const float *x, const weight4 *w, float step, int level, rounded *out) {
+void round_vector(const float *x, const weight4 *w, float step, int level, rounded *out) {
     const int64_t copies = GROUP / unit_of(w), units = w->cols / unit_of(w);
     int16_t natural[2 * GROUP];
     for (int64_t k = 0; k < w->cols;) {
@@ -169,31 +146,6 @@ static void round_vector(const float *x, const weight4 *w, float step, int level
  * level: the equal places of several rows compete for the same few lines of the first.
  */
 #define PREFETCH(codes, offset) _mm_prefetch((const char *)(codes)[0] + (offset) + AHEAD, _MM_HINT_T1)
-
-/* Two scales spread over their halves of a vector, or four over their quarters. */
-TARGET_AVX512 INLINE __m512 spread_avx512(const float *scales, int halves) {
-    const __m512i quarters = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    if (halves) return _mm512_permutexvar_ps(quarters, _mm512_castps128_ps512(_mm_loadu_ps(scales)));
-    return _mm512_mask_broadcastss_ps(_mm512_set1_ps(scales[0]), 0xff00, _mm_load_ss(scales + 1));
-}
-
-/* The sums of 32 words of codes with their operands, as 16 integers. */
-TARGET_AVX512 INLINE __m512i dot_avx512(__m512i word, __m512i table, const __m512i x[4]) {
-    __m512i sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_permutexvar_epi16(word, table), x[0]);
-    sum = _mm512_dpwssd_epi32(sum, _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 4), table), x[1]);
-    sum = _mm512_dpwssd_epi32(sum, _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 8), table), x[2]);
-    return _mm512_dpwssd_epi32(sum, _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 12), table), x[3]);
-}
-
-TARGET_AVX512 INLINE __m256 fold_avx512(__m512 sum) {
-    return _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
-}
-
-/* Sums of 8 lanes of each of four vectors. */
-TARGET_AVX2 INLINE __m128 sum_lanes(const __m256 sums[ROWS]) {
-    const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(sums[0], sums[1]), _mm256_hadd_ps(sums[2], sums[3]));
-    return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
-}
 
 /* Dot products of ROWS rows of codes with a rounded vector; `scales` are the products of both scales, one a unit. */
 TARGET_AVX512 INLINE __m128 dot_rows_avx512(
@@ -216,37 +168,13 @@ TARGET_AVX512 INLINE __m128 dot_rows_avx512(
     }
     for (int r = 0; r < ROWS; r++) folded[r] = fold_avx512(sums[r]);
     if (k == cols) return sum_lanes(folded);
-    /* The last 64 columns of two rows at a time, one in each half. */
-    __m512i operand[4];
-    for (int i = 0; i < 4; i++)
-        operand[i] = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(x + k + 16 * i)));
-    for (int r = 0; r < ROWS; r += 2) {
-        PREFETCH(codes, ROWS / 2 * k + 32 * r);
-        const float near[4] = {scales[r][unit], scales[r][unit + halves], scales[r + 1][unit],
-                               scales[r + 1][unit + halves]};
-        const __m256i one = _mm256_loadu_si256((const __m256i *)(codes[r] + k / 2));
-        const __m256i two = _mm256_loadu_si256((const __m256i *)(codes[r + 1] + k / 2));
-        const __m512i word = _mm512_inserti64x4(_mm512_castsi256_si512(one), two, 1);
-        const __m512 sum = _mm512_mul_ps(
-            _mm512_cvtepi32_ps(dot_avx512(word, table, operand)), spread_avx512(near, 1));
-        folded[r] = _mm256_add_ps(folded[r], _mm512_castps512_ps256(sum));
-        folded[r + 1] = _mm256_add_ps(folded[r + 1], _mm512_extractf32x8_ps(sum, 1));
+    for (int r = 0; r < ROWS; r++) PREFETCH(codes, ROWS / 2 * k + 32 * r);
+    if (halves) add_last_halves_avx512(codes, scales, unit, x + k, k, table, folded);
+    else {
+        const float last[ROWS] = {scales[0][unit], scales[1][unit], scales[2][unit], scales[3][unit]};
+        add_last_avx512(codes, last, x + k, k, table, folded);
     }
     return sum_lanes(folded);
-}
-
-/* 64 weights of a row: bytes of both halves of each level are looked up, joined to words and multiplied. */
-TARGET_AVX2 INLINE __m256i dot_avx2(const uint8_t *codes, __m256i low_table, __m256i high_table, const __m256i x[4]) {
-    const __m256i bytes = _mm256_loadu_si256((const __m256i *)codes), nibble = _mm256_set1_epi8(15);
-    const __m256i first = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble);
-    const __m256i second = _mm256_and_si256(bytes, nibble);
-    const __m256i low1 = _mm256_shuffle_epi8(low_table, first), high1 = _mm256_shuffle_epi8(high_table, first);
-    const __m256i low2 = _mm256_shuffle_epi8(low_table, second), high2 = _mm256_shuffle_epi8(high_table, second);
-    const __m256i a = _mm256_madd_epi16(_mm256_unpacklo_epi8(low1, high1), x[0]);
-    const __m256i b = _mm256_madd_epi16(_mm256_unpackhi_epi8(low1, high1), x[1]);
-    const __m256i c = _mm256_madd_epi16(_mm256_unpacklo_epi8(low2, high2), x[2]);
-    const __m256i d = _mm256_madd_epi16(_mm256_unpackhi_epi8(low2, high2), x[3]);
-    return _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
 }
 
 TARGET_AVX2 INLINE __m128 dot_rows_avx2(

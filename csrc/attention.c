@@ -160,7 +160,7 @@ static void write_rows(const pairs *own, const workspace *mine, int64_t batch, i
         const int blind = mine->seen.rows[r].end == 0;
         if (blind) memset(row, 0, (size_t)job->head * sizeof(float));
         else own->loops->scale(mine->output + r * LINE, job->head, 1.0f / sum, row);
-        totals[(batch * job->heads + head) * job->queries + query + r] = (mine->greatest[r] + log2f(sum)) * LN_2;
+        totals[(batch * job->heads + head) * job->queries + query + r] = mine->greatest[r] + log2f(sum);
     }
 }
 
@@ -203,8 +203,8 @@ static int attend_pairs(const pairs *own, float *out, float *totals, int threads
     return done;
 }
 
-/* Writes (batch, queries, heads, head) and the logarithm of each query's sum of exponentials, (batch, heads, queries).
- * Gives 0 where memory ran out. */
+/* Writes (batch, queries, heads, head) and the logarithm to base 2 of each query's sum of exponentials, (batch, heads,
+ * queries). Gives 0 where memory ran out. */
 EXPORT int trimtab_attention(const attention *job, float *out, float *totals, int level, int threads) {
     const attention_loops *loops = attention_loops_at(level);
     const int64_t all = job->batch * job->kv_heads, step = pairs_at_once(job);

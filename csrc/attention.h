@@ -56,7 +56,8 @@ typedef struct {
     /* Scores to weights 2^(s - greatest); scales down what was summed with a smaller `greatest`. Counts are multiples
      * of LANES. */
     void (*weigh)(float *scores, int64_t count, float *greatest, float *sums, float *output, int64_t width);
-    /* Scores to weights 2^(s - total), and upstream products to gradients: weight * (product - mean). */
+    /* Scores to weights 2^(s - total), never above 1 however coarse large scores are; and upstream products to
+     * gradients: weight * (product - mean). */
     void (*blame)(float *scores, float *products, int64_t count, float total, float mean);
     void (*scale)(const float *from, int64_t count, float by, float *to);
     float (*dot)(const float *a, const float *b, int64_t count);

@@ -30,7 +30,7 @@ static void load_tile(const backward *work, workspace *mine, int64_t batch, int6
         const int64_t time = smaller(query + r, job->queries - 1);
         const float *out = work->all.out + ((batch * job->queries + time) * job->heads + head) * job->head;
         mine->means[r] = own->loops->dot(out, mine->grad + r * LINE, job->head);
-        mine->totals[r] = work->all.totals[(batch * job->heads + head) * job->queries + time] * LOG2_E;
+        mine->totals[r] = work->all.totals[(batch * job->heads + head) * job->queries + time];
         memset(mine->dq + r * LINE, 0, (size_t)own->width * sizeof(float));
     }
     look_at_keys(job, own->loops->block, batch, query, &mine->seen);

@@ -2,22 +2,22 @@
 #include "attention.h"
 
 /* c (+)= a b in registers, `vectors` of them a row. AT(r, k) says where a[r][k] stands; lines of b are `step` apart. */
-#define BLOCK_PRODUCT(name, target, vector, width, block, vectors, AT, step, load, store, broadcast, fma, zero)       \
-    target static void name(const float *a, const float *b, int64_t depth, float *c, int64_t stride, int first) {     \
-        vector sums[block][vectors];                                                                                  \
-        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++)                                                      \
-            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++)                                                 \
-                sums[r][i] = first ? zero() : load(c + r * stride + i * width);                                       \
-        for (int64_t k = 0; k < depth; k++, b += step) {                                                              \
-            vector right[vectors];                                                                                    \
-            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) right[i] = load(b + i * width);                 \
-            _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                                \
-                const vector left = broadcast(a[AT(r, k)]);                                                           \
-                _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) sums[r][i] = fma(left, right[i], sums[r][i]);\
-            }                                                                                                         \
-        }                                                                                                             \
-        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++)                                                      \
-            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) store(c + r * stride + i * width, sums[r][i]);  \
+#define BLOCK_PRODUCT(name, target, vector, width, block, vectors, AT, step, load, store, broadcast, fma, zero)         \
+    target static void name(const float *a, const float *b, int64_t depth, float *c, int64_t stride, int first) {       \
+        vector sums[block][vectors];                                                                                    \
+        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++)                                                        \
+            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++)                                                   \
+                sums[r][i] = first ? zero() : load(c + r * stride + i * width);                                         \
+        for (int64_t k = 0; k < depth; k++, b += step) {                                                                \
+            vector right[vectors];                                                                                      \
+            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) right[i] = load(b + i * width);                   \
+            _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                                  \
+                const vector left = broadcast(a[AT(r, k)]);                                                             \
+                _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) sums[r][i] = fma(left, right[i], sums[r][i]); \
+            }                                                                                                           \
+        }                                                                                                               \
+        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++)                                                        \
+            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) store(c + r * stride + i * width, sums[r][i]);    \
     }
 
 #define STRAIGHT(r, k) ((r) * LINE + (k))
@@ -27,8 +27,8 @@
 static const float POWER[] = {1.0f, 0.69314724f, 0.24022648f, 0.055503134f, 0.0096183745f, 0.00134052976f, 0.00015379523f};
 #define SMALLEST -126.0f
 
-#define HORNER(fma, set, r)                                                                                         \
-    fma(r, fma(r, fma(r, fma(r, fma(r, fma(r, set(POWER[6]), set(POWER[5])), set(POWER[4])), set(POWER[3])),        \
+#define HORNER(fma, set, r)                                                                                  \
+    fma(r, fma(r, fma(r, fma(r, fma(r, fma(r, set(POWER[6]), set(POWER[5])), set(POWER[4])), set(POWER[3])), \
                       set(POWER[2])), set(POWER[1])), set(POWER[0]))
 
 /* ---- plain C ---- */
@@ -44,16 +44,16 @@ INLINE float power_of_two(float x) {
 
 enum { PLAIN_BLOCK = 4, PLAIN_PANEL = 16 };
 
-#define PLAIN_PRODUCT(name, AT, step)                                                                                   \
-    static void name(const float *a, const float *b, int64_t depth, float *c, int64_t stride, int first) {           \
-        float sums[PLAIN_BLOCK][PLAIN_PANEL];                                                                        \
-        for (int r = 0; r < PLAIN_BLOCK; r++)                                                                        \
-            for (int i = 0; i < PLAIN_PANEL; i++) sums[r][i] = first ? 0.0f : c[r * stride + i];                     \
-        for (int64_t k = 0; k < depth; k++, b += step)                                                               \
-            for (int r = 0; r < PLAIN_BLOCK; r++)                                                                    \
-                for (int i = 0; i < PLAIN_PANEL; i++) sums[r][i] += a[AT(r, k)] * b[i];                              \
-        for (int r = 0; r < PLAIN_BLOCK; r++)                                                                        \
-            for (int i = 0; i < PLAIN_PANEL; i++) c[r * stride + i] = sums[r][i];                                    \
+#define PLAIN_PRODUCT(name, AT, step)                                                                      \
+    static void name(const float *a, const float *b, int64_t depth, float *c, int64_t stride, int first) { \
+        float sums[PLAIN_BLOCK][PLAIN_PANEL];                                                              \
+        for (int r = 0; r < PLAIN_BLOCK; r++)                                                              \
+            for (int i = 0; i < PLAIN_PANEL; i++) sums[r][i] = first ? 0.0f : c[r * stride + i];           \
+        for (int64_t k = 0; k < depth; k++, b += step)                                                     \
+            for (int r = 0; r < PLAIN_BLOCK; r++)                                                          \
+                for (int i = 0; i < PLAIN_PANEL; i++) sums[r][i] += a[AT(r, k)] * b[i];                    \
+        for (int r = 0; r < PLAIN_BLOCK; r++)                                                              \
+            for (int i = 0; i < PLAIN_PANEL; i++) c[r * stride + i] = sums[r][i];                          \
     }
 
 PLAIN_PRODUCT(product_plain, STRAIGHT, PLAIN_PANEL)
@@ -76,7 +76,8 @@ static void weigh_plain(float *scores, int64_t count, float *greatest, float *su
 
 static void blame_plain(float *scores, float *products, int64_t count, float total, float mean) {
     for (int64_t i = 0; i < count; i++) {
-        scores[i] = power_of_two(scores[i] - total);
+        const float x = scores[i] - total;
+        scores[i] = power_of_two(x > 0.0f ? 0.0f : x);
         products[i] = scores[i] * (products[i] - mean);
     }
 }
@@ -106,33 +107,33 @@ static const attention_loops plain = {
 #if HAVE_X86
 
 /* Rows of scores, a vector at a time. `top_of` gives a vector's greatest value. */
-#define ROW_LOOPS(suffix, target, vector, width, load, store, set, add, sub, mul, max, power, top_of)                \
-    target static void weigh_##suffix(float *scores, int64_t count, float *greatest, float *sums, float *output,     \
-                                      int64_t columns) {                                                             \
-        vector tops = set(*greatest);                                                                                \
-        for (int64_t i = 0; i < count; i += width) tops = max(tops, load(scores + i));                               \
-        const float top = top_of(tops), shift = top == -INFINITY ? 0.0f : top;                                       \
-        if (top != *greatest) {                                                                                      \
-            const vector keep = power(set(*greatest - shift));                                                       \
-            for (int64_t i = 0; i < LANES; i += width) store(sums + i, mul(load(sums + i), keep));                   \
-            for (int64_t i = 0; i < columns; i += width) store(output + i, mul(load(output + i), keep));             \
-        }                                                                                                            \
-        const vector shifts = set(shift);                                                                            \
-        for (int64_t i = 0; i < count; i += LANES)                                                                   \
-            _Pragma("GCC unroll 2") for (int64_t j = 0; j < LANES; j += width) {                                     \
-                const vector weight = power(sub(load(scores + i + j), shifts));                                      \
-                store(scores + i + j, weight);                                                                       \
-                store(sums + j, add(load(sums + j), weight));                                                        \
-            }                                                                                                        \
-        *greatest = top;                                                                                             \
-    }                                                                                                                \
-    target static void blame_##suffix(float *scores, float *products, int64_t count, float total, float mean) {      \
-        const vector totals = set(total), means = set(mean);                                                         \
-        for (int64_t i = 0; i < count; i += width) {                                                                 \
-            const vector weight = power(sub(load(scores + i), totals));                                              \
-            store(scores + i, weight);                                                                               \
-            store(products + i, mul(weight, sub(load(products + i), means)));                                        \
-        }                                                                                                            \
+#define ROW_LOOPS(suffix, target, vector, width, load, store, set, add, sub, mul, min, max, power, top_of)       \
+    target static void weigh_##suffix(float *scores, int64_t count, float *greatest, float *sums, float *output, \
+                                      int64_t columns) {                                                         \
+        vector tops = set(*greatest);                                                                            \
+        for (int64_t i = 0; i < count; i += width) tops = max(tops, load(scores + i));                           \
+        const float top = top_of(tops), shift = top == -INFINITY ? 0.0f : top;                                   \
+        if (top != *greatest) {                                                                                  \
+            const vector keep = power(set(*greatest - shift));                                                   \
+            for (int64_t i = 0; i < LANES; i += width) store(sums + i, mul(load(sums + i), keep));               \
+            for (int64_t i = 0; i < columns; i += width) store(output + i, mul(load(output + i), keep));         \
+        }                                                                                                        \
+        const vector shifts = set(shift);                                                                        \
+        for (int64_t i = 0; i < count; i += LANES)                                                               \
+            _Pragma("GCC unroll 2") for (int64_t j = 0; j < LANES; j += width) {                                 \
+                const vector weight = power(sub(load(scores + i + j), shifts));                                  \
+                store(scores + i + j, weight);                                                                   \
+                store(sums + j, add(load(sums + j), weight));                                                    \
+            }                                                                                                    \
+        *greatest = top;                                                                                         \
+    }                                                                                                            \
+    target static void blame_##suffix(float *scores, float *products, int64_t count, float total, float mean) {  \
+        const vector totals = set(total), means = set(mean), zero = set(0.0f);                                   \
+        for (int64_t i = 0; i < count; i += width) {                                                             \
+            const vector weight = power(min(zero, sub(load(scores + i), totals)));                               \
+            store(scores + i, weight);                                                                           \
+            store(products + i, mul(weight, sub(load(products + i), means)));                                    \
+        }                                                                                                        \
     }
 
 TARGET_AVX2 INLINE __m256 power_avx2(__m256 x) {
@@ -160,11 +161,11 @@ TARGET_AVX512 INLINE __m512 power_avx512(__m512 x) {
 
 TARGET_AVX512 INLINE float top_of_avx512(__m512 x) { return _mm512_reduce_max_ps(x); }
 
-#define AVX2_PRODUCT(name, AT, step)                                                                             \
+#define AVX2_PRODUCT(name, AT, step)                                                                               \
     BLOCK_PRODUCT(name, TARGET_AVX2, __m256, 8, 6, 2, AT, step, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, \
                   _mm256_fmadd_ps, _mm256_setzero_ps)
-#define AVX512_PRODUCT(name, vectors, AT, step)                                                                  \
-    BLOCK_PRODUCT(name, TARGET_AVX512, __m512, 16, 12, vectors, AT, step, _mm512_loadu_ps, _mm512_storeu_ps,     \
+#define AVX512_PRODUCT(name, vectors, AT, step)                                                              \
+    BLOCK_PRODUCT(name, TARGET_AVX512, __m512, 16, 12, vectors, AT, step, _mm512_loadu_ps, _mm512_storeu_ps, \
                   _mm512_set1_ps, _mm512_fmadd_ps, _mm512_setzero_ps)
 
 AVX2_PRODUCT(product_avx2, STRAIGHT, 16)
@@ -173,9 +174,9 @@ AVX512_PRODUCT(product_avx512, 2, STRAIGHT, 32)
 AVX512_PRODUCT(narrow_avx512, 1, STRAIGHT, 32)
 AVX512_PRODUCT(turned_avx512, 2, TURNED, LINE)
 ROW_LOOPS(avx2, TARGET_AVX2, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_add_ps, _mm256_sub_ps,
-          _mm256_mul_ps, _mm256_max_ps, power_avx2, top_of_avx2)
+          _mm256_mul_ps, _mm256_min_ps, _mm256_max_ps, power_avx2, top_of_avx2)
 ROW_LOOPS(avx512, TARGET_AVX512, __m512, 16, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_add_ps,
-          _mm512_sub_ps, _mm512_mul_ps, _mm512_max_ps, power_avx512, top_of_avx512)
+          _mm512_sub_ps, _mm512_mul_ps, _mm512_min_ps, _mm512_max_ps, power_avx512, top_of_avx512)
 
 TARGET_AVX2 static void scale_avx2(const float *from, int64_t count, float by, float *to) {
     scale_each(from, count, by, to);

@@ -10,7 +10,7 @@ void trimtab_gated_silu(const float *gate, const float *up, int64_t count, float
 typedef struct {
     const llama *m;
     const llama_read *reads;
-    int64_t sequences, tokens, wanted;
+    int64_t sequences, tokens, written, wanted;
     arithmetic how;
     /* (tokens, width) the residual stream, its norm, what a block adds; (tokens, heads or kv_heads, head);
      * (tokens, inner); (tokens, largest rank) and (tokens, widest output) for adapters; (tokens) */
@@ -33,10 +33,11 @@ static int adapt(const pass *p, int64_t layer, int linear, const float *x, float
         if (!lora->rank) continue;
         const matrix down = {lora->a, NULL, NULL, lora->rank, m->cols, 0, FLOAT32};
         const matrix up = {lora->b, NULL, NULL, m->rows, lora->rank, 0, FLOAT32};
-        int64_t count = p->reads[s].count;
-        while (s + 1 < p->sequences && p->reads[s + 1].adapter == p->reads[s].adapter) count += p->reads[++s].count;
-        if (!multiply(&down, x + begin * m->cols, count, p->low, p->how)) return 0;
-        if (!multiply(&up, p->low, count, p->wide, p->how)) return 0;
+        int64_t count = p->reads[s].count, written = p->reads[s].written;
+        while (s + 1 < p->sequences && p->reads[s + 1].adapter == p->reads[s].adapter)
+            count += p->reads[++s].count, written += p->reads[s].written;
+        if (!multiply(&down, (vectors){x + begin * m->cols, written, count - written}, p->low, p->how)) return 0;
+        if (!multiply(&up, (vectors){p->low, written, count - written}, p->wide, p->how)) return 0;
         float *to = y + begin * m->rows;
         for (int64_t i = 0; i < count * m->rows; i++) to[i] += lora->scale * p->wide[i];
         begin += count - p->reads[s].count;
@@ -48,7 +49,7 @@ static int adapt(const pass *p, int64_t layer, int linear, const float *x, float
 static int apply(const pass *p, int64_t layer, int linear, int several, const float *x, float *const *y) {
     const matrix *m[3];
     for (int i = 0; i < several; i++) m[i] = &p->m->layer[layer].linears[linear + i];
-    if (!multiply_several(m, several, x, p->tokens, y, p->how)) return 0;
+    if (!multiply_several(m, several, (vectors){x, p->written, p->tokens - p->written}, y, p->how)) return 0;
     for (int i = 0; i < several; i++)
         if (p->m->adapters && !adapt(p, layer, linear + i, x, y[i])) return 0;
     return 1;
@@ -98,7 +99,12 @@ static int mlp_block(const pass *p, int64_t layer) {
     const int64_t values = p->tokens * p->m->inner;
     norm(p, p->stream, p->m->layer[layer].middle_norm, p->tokens, p->m->width, p->normed);
     if (!apply(p, layer, GATE, 2, p->normed, (float *const[]){p->gate, p->up})) return 0;
-    trimtab_gated_silu(p->gate, p->up, values, p->gate, p->how.level, (int)even_threads(p, values));
+    /* Rows that are no whole vectors go one by one, for the same bits in any place. */
+    const int64_t rows = p->m->inner % 16 ? p->tokens : 1;
+    for (int64_t r = 0; r < rows; r++) {
+        float *gate = p->gate + r * p->m->inner;
+        trimtab_gated_silu(gate, p->up + r * p->m->inner, values / rows, gate, p->how.level, (int)even_threads(p, values / rows));
+    }
     return apply(p, layer, DOWN, 1, p->gate, &p->added);
 }
 
@@ -124,7 +130,16 @@ static int give_logits(const pass *p, float *logits) {
     }
     if (!p->wanted) return 1;
     norm(p, p->added, p->m->final_norm, p->wanted, p->m->width, p->normed);
-    return multiply(&p->m->head, p->normed, p->wanted, logits, p->how);
+    /* One token of a sequence goes the way of written ones, however many stand beside it. */
+    for (int64_t s = 0, begin = 0; s < p->sequences;) {
+        const int single = p->reads[s].wanted <= 1;
+        int64_t rows = 0;
+        for (; s < p->sequences && single == (p->reads[s].wanted <= 1); s++) rows += p->reads[s].wanted;
+        const vectors in = {p->normed + begin * p->m->width, single ? rows : 0, single ? 0 : rows};
+        if (!multiply(&p->m->head, in, logits + begin * p->m->head.rows, p->how)) return 0;
+        begin += rows;
+    }
+    return 1;
 }
 
 static int64_t largest_rank(const pass *p) {
@@ -162,7 +177,10 @@ static void *make_room(pass *p) {
 int trimtab_llama_read(const llama *m, const llama_read *reads, int64_t count, float *logits, int exact, int level,
                        int threads) {
     pass p = {.m = m, .reads = reads, .sequences = count, .how = {exact, level, threads < 1 ? 1 : threads}};
-    for (int64_t s = 0; s < count; s++) p.tokens += reads[s].count, p.wanted += reads[s].wanted;
+    for (int64_t s = 0; s < count; s++) {
+        p.tokens += reads[s].count, p.wanted += reads[s].wanted;
+        p.written += reads[s].written;
+    }
     void *memory = make_room(&p);
     if (!memory) return 0;
     embed(&p);

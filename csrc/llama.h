@@ -38,9 +38,10 @@ typedef struct {
     float *const *pages;
     int64_t adapter; /* -1: none */
     int64_t wanted;
+    int64_t written; /* 1: one token that the network wrote itself */
 } llama_read;
 
-/* Reads the tokens, keeps their keys and values in the pages, and writes logits (all wanted tokens, vocabulary) in the
+/* Reads the tokens (written ones stand first), keeps their keys and values in the pages, and writes logits (all wanted tokens, vocabulary) in the
  * order of the reads. Needs AVX2; gives 0 where memory is short. */
 EXPORT int trimtab_llama_read(const llama *m, const llama_read *reads, int64_t count, float *logits, int exact, int level,
                               int threads);

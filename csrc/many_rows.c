@@ -111,10 +111,11 @@ static void write_block(const many_rows *job, const workspace *own, const float 
         own->product(own->rows, panel, depth, y, job->cols, first);
         return;
     }
-    own->product(own->rows, panel, depth, own->spill, own->panel, 1);
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < cols; c++)
-            y[r * job->cols + c] = own->spill[r * own->panel + c] + (first ? 0.0f : y[r * job->cols + c]);
+    /* Through the same additions in the same order, so that a row has the same bits in any place. */
+    const int64_t wide = own->panel;
+    for (int64_t r = 0; !first && r < rows; r++) memcpy(own->spill + r * wide, y + r * job->cols, (size_t)cols * sizeof(float));
+    own->product(own->rows, panel, depth, own->spill, wide, first);
+    for (int64_t r = 0; r < rows; r++) memcpy(y + r * job->cols, own->spill + r * wide, (size_t)cols * sizeof(float));
 }
 
 /* Adds one summand's depth k .. k + depth to a run of output columns; the first to do so need not be added. */

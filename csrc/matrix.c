@@ -1,13 +1,13 @@
-/* One vector: 4 bits in integers where that is allowed, other types by dot products over rows as they lie in memory.
- * More vectors: the kernels for few and many rows, which make rows dense on the way.
+/* Written vectors: 4 bits in integers where that is allowed, other types by dot products over rows as they lie in
+ * memory. Vectors read in runs: the product for many rows, which makes the matrix dense a tile at a time.
  */
 #include "matrix.h"
 
 #include "4bit_integer.h"
+#include "8bit_integer.h"
 #include "many_rows.h"
 
-#define FEW 16 /* vectors up to which reading the matrix costs more than multiplying */
-#define TOGETHER 4
+enum { FEW = 16, TOGETHER = 4, STRETCH = 32 }; /* vectors, rows and columns that are in work at a time, at most */
 
 #if HAVE_X86
 
@@ -29,44 +29,43 @@ TARGET_AVX2 INLINE float sum_avx2(__m256 lanes) {
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
-/* Dot products of TOGETHER rows, `stride` bytes apart, with x; cols is a multiple of LANES. */
-#define DOTS(NAME, TARGET, VEC, LANES, P, SIZE, FROM, SUM)                                                         \
-    TARGET static void NAME(const char *rows, int64_t stride, const float *x, int64_t cols, float *out) {          \
-        VEC sums[TOGETHER];                                                                                        \
-        for (int r = 0; r < TOGETHER; r++) sums[r] = P##setzero_ps();                                              \
-        for (int64_t k = 0; k < cols; k += LANES) {                                                                \
-            const VEC right = P##loadu_ps(x + k);                                                                  \
-            for (int r = 0; r < TOGETHER; r++) sums[r] = P##fmadd_ps(FROM(rows + r * stride + k * SIZE), right, sums[r]); \
-        }                                                                                                          \
-        for (int r = 0; r < TOGETHER; r++) out[r] = SUM(sums[r]);                                                  \
+/* Dot products of TOGETHER rows, `stride` bytes apart, with `count` vectors x (count, cols), to out (count, TOGETHER).
+ * A scale for each `block` of a row, or none; blocks are whole rows or multiples of STRETCH, cols is a multiple of 16.
+ */
+#define DOTS(NAME, TARGET, VEC, LANES, P, SIZE, FROM, SUM)                                                           \
+    TARGET static void NAME(const char *rows, int64_t stride, const float *scales, int64_t block, const float *x,    \
+                            int64_t count, int64_t cols, float *out) {                                               \
+        VEC sums[FEW][TOGETHER];                                                                                     \
+        for (int64_t v = 0; v < count; v++)                                                                          \
+            for (int r = 0; r < TOGETHER; r++) sums[v][r] = P##setzero_ps();                                         \
+        for (int64_t k = 0; k < cols; k += STRETCH) {                                                                \
+            const int steps = (int)smaller(STRETCH, cols - k) / LANES;                                               \
+            VEC weights[TOGETHER][STRETCH / LANES], scale[TOGETHER];                                                 \
+            for (int r = 0; r < TOGETHER; r++) {                                                                     \
+                for (int i = 0; i < steps; i++) weights[r][i] = FROM(rows + r * stride + (k + i * LANES) * SIZE);    \
+                scale[r] = P##set1_ps(scales ? scales[r * (cols / block) + k / block] : 1.0f);                       \
+            }                                                                                                        \
+            for (int64_t v = 0; v < count; v++) {                                                                    \
+                VEC part[TOGETHER];                                                                                  \
+                for (int r = 0; r < TOGETHER; r++) part[r] = P##setzero_ps();                                        \
+                for (int i = 0; i < steps; i++) {                                                                    \
+                    const VEC right = P##loadu_ps(x + v * cols + k + i * LANES);                                     \
+                    for (int r = 0; r < TOGETHER; r++) part[r] = P##fmadd_ps(weights[r][i], right, part[r]);         \
+                }                                                                                                    \
+                for (int r = 0; r < TOGETHER; r++) sums[v][r] = P##fmadd_ps(part[r], scale[r], sums[v][r]);          \
+            }                                                                                                        \
+        }                                                                                                            \
+        for (int64_t v = 0; v < count; v++)                                                                          \
+            for (int r = 0; r < TOGETHER; r++) out[v * TOGETHER + r] = SUM(sums[v][r]);                              \
     }
 DOTS(floats_avx2, TARGET_AVX2, __m256, 8, _mm256_, 4, FROM_FLOAT_AVX2, sum_avx2)
 DOTS(halves_avx2, TARGET_AVX2, __m256, 8, _mm256_, 2, FROM_HALF_AVX2, sum_avx2)
 DOTS(bfloats_avx2, TARGET_AVX2, __m256, 8, _mm256_, 2, FROM_BFLOAT_AVX2, sum_avx2)
+DOTS(bytes_avx2, TARGET_AVX2, __m256, 8, _mm256_, 1, FROM_BYTE_AVX2, sum_avx2)
 DOTS(floats_avx512, TARGET_AVX512, __m512, 16, _mm512_, 4, FROM_FLOAT_AVX512, _mm512_reduce_add_ps)
 DOTS(halves_avx512, TARGET_AVX512, __m512, 16, _mm512_, 2, FROM_HALF_AVX512, _mm512_reduce_add_ps)
 DOTS(bfloats_avx512, TARGET_AVX512, __m512, 16, _mm512_, 2, FROM_BFLOAT_AVX512, _mm512_reduce_add_ps)
-
-/* The same for bytes with a scale a block of columns; blocks are multiples of LANES. */
-#define BYTE_DOTS(NAME, TARGET, VEC, LANES, P, FROM, SUM)                                                          \
-    TARGET static void NAME(const int8_t *rows, const float *scales, const float *x, int64_t cols, int64_t block,  \
-                            float *out) {                                                                          \
-        VEC sums[TOGETHER];                                                                                        \
-        for (int r = 0; r < TOGETHER; r++) sums[r] = P##setzero_ps();                                              \
-        for (int64_t from = 0; from < cols; from += block, scales++) {                                             \
-            VEC parts[TOGETHER];                                                                                   \
-            for (int r = 0; r < TOGETHER; r++) parts[r] = P##setzero_ps();                                         \
-            for (int64_t k = from; k < from + block; k += LANES) {                                                 \
-                const VEC right = P##loadu_ps(x + k);                                                              \
-                for (int r = 0; r < TOGETHER; r++) parts[r] = P##fmadd_ps(FROM(rows + r * cols + k), right, parts[r]); \
-            }                                                                                                      \
-            for (int r = 0; r < TOGETHER; r++)                                                                     \
-                sums[r] = P##fmadd_ps(parts[r], P##set1_ps(scales[r * (cols / block)]), sums[r]);                  \
-        }                                                                                                          \
-        for (int r = 0; r < TOGETHER; r++) out[r] = SUM(sums[r]);                                                  \
-    }
-BYTE_DOTS(bytes_avx2, TARGET_AVX2, __m256, 8, _mm256_, FROM_BYTE_AVX2, sum_avx2)
-BYTE_DOTS(bytes_avx512, TARGET_AVX512, __m512, 16, _mm512_, FROM_BYTE_AVX512, _mm512_reduce_add_ps)
+DOTS(bytes_avx512, TARGET_AVX512, __m512, 16, _mm512_, 1, FROM_BYTE_AVX512, _mm512_reduce_add_ps)
 
 /* out[0 .. count) = scale * values, LANES at a time; what is left over is up to the caller. */
 #define CONVERT(NAME, TARGET, VEC, LANES, P, SIZE, FROM)                                                      \
@@ -79,13 +78,14 @@ CONVERT(convert_bfloats_avx2, TARGET_AVX2, __m256, 8, _mm256_, 2, FROM_BFLOAT_AV
 CONVERT(convert_bytes_avx2, TARGET_AVX2, __m256, 8, _mm256_, 1, FROM_BYTE_AVX2)
 CONVERT(convert_halves_avx2, TARGET_AVX2, __m256, 8, _mm256_, 2, FROM_HALF_AVX2)
 
-typedef void (*dots_function)(const char *, int64_t, const float *, int64_t, float *);
+typedef void (*dots_function)(const char *, int64_t, const float *, int64_t, const float *, int64_t, int64_t, float *);
 
 static dots_function dots_of(int kind, int level) {
     const int wide = level >= AVX512;
     if (kind == FLOAT32) return wide ? floats_avx512 : floats_avx2;
     if (kind == FLOAT16) return wide ? halves_avx512 : halves_avx2;
-    return wide ? bfloats_avx512 : bfloats_avx2;
+    if (kind == BFLOAT16) return wide ? bfloats_avx512 : bfloats_avx2;
+    return wide ? bytes_avx512 : bytes_avx2;
 }
 
 static int64_t bytes_of(int kind) { return kind == FLOAT32 ? 4 : kind == EIGHT_BIT ? 1 : 2; }
@@ -123,69 +123,81 @@ static void decode_matrix(const void *from, int64_t row, int64_t k, int64_t coun
 
 void read_row(const matrix *m, int64_t row, float *out, int level) { decode_matrix(m, row, 0, m->cols, out, level); }
 
-/* TOGETHER rows from `first` on, times x. */
-static void multiply_group(const matrix *m, int64_t first, const float *x, float *out, int level) {
-    if (m->kind == EIGHT_BIT) {
-        const int64_t units = m->cols / m->block;
-        (level >= AVX512 ? bytes_avx512 : bytes_avx2)(
-            (const int8_t *)m->values + first * m->cols, m->scales + first * units, x, m->cols, m->block, out);
-        return;
-    }
-    const int64_t stride = m->cols * bytes_of(m->kind);
-    dots_of(m->kind, level)((const char *)m->values + first * stride, stride, x, m->cols, out);
-}
-
-static void multiply_one(const matrix *m, const float *x, float *y, arithmetic how) {
-    const int64_t groups = blocks_of(m->rows, TOGETHER);
-    const int threads = m->rows * m->cols < PARALLEL_FROM ? 1 : how.threads;
+/* At most FEW vectors times rows as they lie. */
+static void multiply_in_place(const matrix *m, const float *x, int64_t count, float *y, arithmetic how) {
+    const dots_function dots = dots_of(m->kind, how.level);
+    const int64_t groups = blocks_of(m->rows, TOGETHER), stride = m->cols * bytes_of(m->kind);
+    const int64_t units = m->kind == EIGHT_BIT ? m->cols / m->block : 0;
+    const int threads = m->rows * m->cols * count < PARALLEL_FROM ? 1 : how.threads;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t group = 0; group < groups; group++) {
         /* The last group may overlap the one before, which another thread has: it works on a copy. */
         const int64_t row = group * TOGETHER, first = row + TOGETHER <= m->rows ? row : m->rows - TOGETHER;
-        float out[TOGETHER];
-        multiply_group(m, first, x, out, how.level);
-        for (int64_t r = row; r < smaller(row + TOGETHER, m->rows); r++)
-            y[r] = out[r - first] + (m->bias ? m->bias[r] : 0.0f);
+        float out[FEW * TOGETHER];
+        dots((const char *)m->values + first * stride, stride, units ? m->scales + first * units : NULL, m->block, x, count,
+             m->cols, out);
+        for (int64_t v = 0; v < count; v++)
+            for (int64_t r = row; r < smaller(row + TOGETHER, m->rows); r++)
+                y[v * m->rows + r] = out[v * TOGETHER + r - first] + (m->bias ? m->bias[r] : 0.0f);
     }
 }
 
-/* Whether one vector is multiplied with rows as they lie. */
-static int in_place(const matrix *m) {
-    return m->kind != FOUR_BIT && m->cols % 16 == 0 && m->rows >= TOGETHER && (m->kind != EIGHT_BIT || m->block % 16 == 0);
+static int fits_in_place(const matrix *m) {
+    const int blocks_fit = m->kind != EIGHT_BIT || m->block == m->cols || m->block % STRETCH == 0;
+    return m->kind != FOUR_BIT && m->cols % 16 == 0 && m->rows >= TOGETHER && blocks_fit;
 }
 
-static int in_integers(const matrix *m, int64_t count, arithmetic how) {
-    return m->kind == FOUR_BIT && count == 1 && !how.exact && m->cols % GROUP == 0;
+static int in_integers(const matrix *m, arithmetic how) {
+    return m->kind == FOUR_BIT && !how.exact && m->cols % GROUP == 0;
 }
 
-int multiply(const matrix *m, const float *x, int64_t count, float *y, arithmetic how) {
-    if (in_integers(m, count, how))
-        return multiply_integer(&(product4){m->values, m->bias, y}, 1, x, how.level, how.threads);
-    if (count == 1 && in_place(m)) {
-        multiply_one(m, x, y, how);
-        return 1;
-    }
-    if (count <= FEW && m->cols % GROUP == 0) {
-        const few_rows job = {m, decode_matrix, m->rows, m->cols, x, count, m->bias, y, how.level};
-        return multiply_few(&job, how.threads);
-    }
+static int bytes_in_integers(const matrix *m, arithmetic how) {
+    return m->kind == EIGHT_BIT && !how.exact && m->block == INTEGER_BLOCK && m->cols % GROUP == 0 && m->rows >= TOGETHER &&
+           m->cols <= MOST_INTEGER_COLS;
+}
+
+static int multiply_read(const matrix *m, const float *x, int64_t count, float *y, arithmetic how) {
     const many_rows job = {{m, decode_matrix, x, m->cols}, {0}, 1, count, m->rows, m->bias, y, how.level};
-    return multiply_many(&job, how.threads);
+    return !count || multiply_many(&job, how.threads);
 }
 
-int multiply_several(const matrix *const *m, int matrices, const float *x, int64_t count, float *const *y, arithmetic how) {
+static int multiply_written(const matrix *m, const float *x, int64_t count, float *y, arithmetic how) {
+    if (in_integers(m, how))
+        return multiply_integer_few(&(product4){m->values, m->bias, y}, x, count, how.level, how.threads);
+    if (bytes_in_integers(m, how)) {
+        const bytes8 bytes = {m->values, m->scales, m->bias, m->rows, m->cols};
+        return multiply_bytes(&bytes, x, count, y, how.level, how.threads);
+    }
+    const int whole_groups = m->kind == FOUR_BIT && m->cols % GROUP == 0;
+    if (!whole_groups && !fits_in_place(m)) return multiply_read(m, x, count, y, how);
+    for (int64_t done = 0; done < count; done += FEW) {
+        const int64_t here = smaller(FEW, count - done);
+        const few_rows job = {m, decode_matrix, m->rows, m->cols, x + done * m->cols, here, m->bias, y + done * m->rows,
+                              how.level};
+        if (!whole_groups) multiply_in_place(m, x + done * m->cols, here, y + done * m->rows, how);
+        else if (!multiply_few(&job, how.threads)) return 0;
+    }
+    return 1;
+}
+
+int multiply(const matrix *m, vectors in, float *y, arithmetic how) {
+    return multiply_written(m, in.x, in.written, y, how) &&
+           multiply_read(m, in.x + in.written * m->cols, in.read, y + in.written * m->rows, how);
+}
+
+int multiply_several(const matrix *const *m, int matrices, vectors in, float *const *y, arithmetic how) {
     enum { MOST = 4 };
     product4 products[MOST];
-    int alike = matrices <= MOST;
+    int alike = matrices <= MOST && in.written == 1 && !in.read;
     for (int i = 0; alike && i < matrices; i++) {
         const weight4 *w = m[i]->values;
-        alike = in_integers(m[i], count, how) && w->block == ((const weight4 *)m[0]->values)->block &&
+        alike = in_integers(m[i], how) && w->block == ((const weight4 *)m[0]->values)->block &&
                 w->table == ((const weight4 *)m[0]->values)->table;
         products[i] = (product4){w, m[i]->bias, y[i]};
     }
-    if (alike) return multiply_integer(products, matrices, x, how.level, how.threads);
+    if (alike) return multiply_integer(products, matrices, in.x, how.level, how.threads);
     for (int i = 0; i < matrices; i++)
-        if (!multiply(m[i], x, count, y[i], how)) return 0;
+        if (!multiply(m[i], in, y[i], how)) return 0;
     return 1;
 }
 
@@ -193,13 +205,13 @@ int multiply_several(const matrix *const *m, int matrices, const float *x, int64
 
 void read_row(const matrix *m, int64_t row, float *out, int level) { (void)m, (void)row, (void)out, (void)level; }
 
-int multiply(const matrix *m, const float *x, int64_t count, float *y, arithmetic how) {
-    (void)m, (void)x, (void)count, (void)y, (void)how;
+int multiply(const matrix *m, vectors in, float *y, arithmetic how) {
+    (void)m, (void)in, (void)y, (void)how;
     return 0;
 }
 
-int multiply_several(const matrix *const *m, int matrices, const float *x, int64_t count, float *const *y, arithmetic how) {
-    (void)m, (void)matrices, (void)x, (void)count, (void)y, (void)how;
+int multiply_several(const matrix *const *m, int matrices, vectors in, float *const *y, arithmetic how) {
+    (void)m, (void)matrices, (void)in, (void)y, (void)how;
     return 0;
 }
 

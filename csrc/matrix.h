@@ -21,11 +21,19 @@ typedef struct {
     int level, threads;
 } arithmetic;
 
-/* y (count, rows) = x (count, cols) M^T + bias. Needs AVX2; gives 0 where memory is short. */
-int multiply(const matrix *m, const float *x, int64_t count, float *y, arithmetic how);
+/* Vectors (written + read, cols). Those written come one at a time from many sequences, and get the same bits in any
+ * company; those read come in long runs. Each kind always goes the same way, so that neither depends on its batch.
+ */
+typedef struct {
+    const float *x;
+    int64_t written, read;
+} vectors;
+
+/* y (written + read, rows) = x M^T + bias. Needs AVX2; gives 0 where memory is short. */
+int multiply(const matrix *m, vectors in, float *y, arithmetic how);
 
 /* The same for several matrices with one x; y[i] is the output of matrix i. */
-int multiply_several(const matrix *const *m, int matrices, const float *x, int64_t count, float *const *y, arithmetic how);
+int multiply_several(const matrix *const *m, int matrices, vectors in, float *const *y, arithmetic how);
 
 /* Writes a row of the matrix, without bias, as float32. */
 void read_row(const matrix *m, int64_t row, float *out, int level);

@@ -59,8 +59,8 @@ static long drive(int64_t width, int64_t inner, int64_t heads, int64_t kv_heads,
     const llama m = {LAYERS, width, inner, {heads, kv_heads, head, kind == FLOAT32 ? 9 : 0, 0.3f}, 1e-5f, layers,
                      random_floats((size_t)width), random_matrix(WORDS, width, kind), random_matrix(WORDS, width, kind),
                      random_floats((size_t)(POSITIONS * head / 2)), random_floats((size_t)(POSITIONS * head / 2)), lora};
-    float *pages[2][PAGES];
-    for (int s = 0; s < 2; s++)
+    float *pages[3][PAGES];
+    for (int s = 0; s < 3; s++)
         for (int i = 0; i < PAGES; i++) pages[s][i] = random_floats((size_t)(LAYERS * layer_floats(&m.attention)));
     int32_t tokens[POSITIONS];
     for (int i = 0; i < POSITIONS; i++) tokens[i] = rand() % WORDS;
@@ -68,9 +68,13 @@ static long drive(int64_t width, int64_t inner, int64_t heads, int64_t kv_heads,
     long passes = 0;
     for (int exact = 0; exact < 2; exact++)
         for (int64_t i = 0, at = 0; i < 5; at += counts[i++]) {
-            const llama_read reads[] = {{tokens, counts[i], at, pages[0], 0, counts[i]}, {tokens, 1, i, pages[1], -1, i % 2}};
-            float *logits = random_floats((size_t)((reads[0].wanted + reads[1].wanted) * WORDS));
-            passes += trimtab_llama_read(&m, reads, i % 2 ? 2 : 1, logits, exact, level, 1 + (int)i % 2);
+            const llama_read reads[] = {{tokens, 1, i, pages[1], -1, i % 2, 1}, {tokens, 1, i, pages[2], 0, 1, 1},
+                                        {tokens, counts[i], at, pages[0], 0, counts[i], 0}};
+            const int64_t alone = counts[i] == 1, first = alone ? 2 : 0;
+            int64_t wanted = 0;
+            for (int64_t r = first; r < 3; r++) wanted += reads[r].wanted;
+            float *logits = random_floats((size_t)(wanted * WORDS));
+            passes += trimtab_llama_read(&m, reads + first, 3 - first, logits, exact, level, 1 + (int)i % 2);
             free(logits);
         }
     return passes;

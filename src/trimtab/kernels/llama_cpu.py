@@ -88,6 +88,7 @@ class _Read(Structure):
         ("pages", c_void_p),
         ("adapter", c_int64),
         ("wanted", c_int64),
+        ("written", c_int64),
     )
 
 
@@ -166,6 +167,8 @@ class NativeRead:
         pages: where its pages are, as ``page_table`` gives it; enough for all tokens.
         adapter: number of an adapter, or -1.
         wanted: of how many tokens at the end logits are wanted.
+        written: whether this is one token that the network wrote; such reads stand before all others. They are
+            computed in a way of their own, so that a row has the same bits in any company.
     """
 
     tokens: Sequence[int]
@@ -173,6 +176,7 @@ class NativeRead:
     pages: Array[Any]
     adapter: int = -1
     wanted: int = 1
+    written: bool = False
 
 
 @dataclass
@@ -235,7 +239,15 @@ class NativeLlama:
         tokens = [(c_int32 * len(read.tokens))(*read.tokens) for read in reads]
         native = (_Read * len(reads))(
             *(
-                _Read(cast(ids, c_void_p), len(ids), read.first, cast(read.pages, c_void_p), read.adapter, read.wanted)
+                _Read(
+                    cast(ids, c_void_p),
+                    len(ids),
+                    read.first,
+                    cast(read.pages, c_void_p),
+                    read.adapter,
+                    read.wanted,
+                    read.written,
+                )
                 for ids, read in zip(tokens, reads, strict=True)
             )
         )

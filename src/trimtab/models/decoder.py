@@ -50,11 +50,15 @@ class Read:
         state: grows by these tokens.
         tokens: at least one.
         wanted: of which of them the logits are needed; "none" suits the middle of a prompt.
+        written: whether this is one token that the model itself wrote. A decoder may compute such tokens otherwise
+            than those of a prompt, but each kind always alike, so that what stands beside it in a batch changes
+            nothing.
     """
 
     state: State
     tokens: tuple[int, ...]
     wanted: Wanted = "last"
+    written: bool = False
 
 
 class Decoder(Protocol):
@@ -113,6 +117,8 @@ def check_reads(reads: Sequence[Read], *, vocabulary: int, window: int | None) -
         raise RangeError(f"{len(reads)} reads of {len(states)} states: allowed is one read a state. Fork it first.")
     for read in reads:
         check_tokens(read.tokens, vocabulary)
+        if read.written and len(read.tokens) > 1:
+            raise RangeError(f"a written read of {len(read.tokens)} tokens: allowed is 1. Read them one after another.")
         after = read.state.length + len(read.tokens)
         if window is not None and after > window:
             raise RangeError(

@@ -63,7 +63,8 @@ def ids_of(length: int, seed: int = 1) -> Tensor:
 def read_in_parts(decoder: LlamaDecoder, ids: Tensor, *borders: int) -> Tensor:
     state = decoder.start()
     parts = pairwise((0, *borders, len(ids)))
-    return torch.cat([decoder.read([Read(state, tuple(ids[a:b].tolist()), "all")])[0] for a, b in parts])
+    reads = (Read(state, tuple(ids[a:b].tolist()), "all", written=b - a == 1) for a, b in parts)
+    return torch.cat([decoder.read([read])[0] for read in reads])
 
 
 def assert_close(found: Tensor, expected: Tensor) -> None:
@@ -85,6 +86,31 @@ def test_weights_in_16_bits_are_read_without_loss(dtype: torch.dtype) -> None:
     net = tiny.llama().to(dtype)
     ids = ids_of(20)
     assert_close(read_in_parts(LlamaDecoder(net), ids, 10, 11, 12), truth(net.float(), ids))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("stored", ["float32", "nf4", "int8"])
+@pytest.mark.parametrize("name", ["llama", "biased", "odd sizes"])
+def test_a_sequence_has_the_same_bits_in_any_company(name: str, stored: Any, exact: bool) -> None:
+    net = NETWORKS[name]()
+    if stored != "float32":
+        quantize_linears(net, kind=stored, double=stored == "nf4")
+    add_lora(net, LoraSettings(rank=4), adapter="one")
+    decoder = LlamaDecoder(net, head="int8", exact=exact)
+
+    def logits_of(texts: list[Tensor]) -> Tensor:
+        """Read prompts and a written token each; give what the first one gets."""
+        states = [decoder.start("one" if index == 2 else None) for index in range(len(texts))]
+        pairs = list(zip(states, texts, strict=True))
+        first = decoder.read([Read(state, tuple(text[:-1].tolist())) for state, text in pairs])[0]
+        second = decoder.read([Read(state, tuple(text[-1:].tolist()), written=True) for state, text in pairs])[0]
+        mixed = [Read(states[0], (5,), written=True), *(Read(decoder.start(), (1, 2, 3)) for _ in texts[1:])]
+        return torch.cat((first, second, decoder.read(mixed)[0]))
+
+    texts = [ids_of(length, seed=length) for length in (14, 3, 40, 9, 2, 7, 33, 5, 6, 8, 10, 11, 12, 4, 15, 16, 17, 18)]
+    alone = logits_of(texts[:1])
+    for company in (2, 5, len(texts)):
+        assert torch.equal(logits_of(texts[:company]), alone)
 
 
 def test_rounded_activations_stay_near_the_exact_logits() -> None:

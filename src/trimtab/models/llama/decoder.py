@@ -88,6 +88,7 @@ class _Piece:
     read: int
     tokens: tuple[int, ...]
     wanted: int
+    written: bool
 
 
 class LlamaDecoder:
@@ -156,7 +157,12 @@ class LlamaDecoder:
         logits = self._native.read(
             [
                 native.NativeRead(
-                    piece.tokens, state.length, state.room_for(len(piece.tokens)), state.adapter, piece.wanted
+                    piece.tokens,
+                    state.length,
+                    state.room_for(len(piece.tokens)),
+                    state.adapter,
+                    piece.wanted,
+                    piece.written,
                 )
                 for state, piece in zip(states, pieces, strict=True)
             ],
@@ -181,10 +187,10 @@ class LlamaDecoder:
 
 
 def _passes(reads: Sequence[Read]) -> Iterator[list[_Piece]]:
-    """Cut reads into passes; short reads go together, a long one fills passes of its own in order."""
+    """Cut reads into passes, written tokens first; a long read fills passes of its own in order."""
     group: list[_Piece] = []
     tokens = wanted = 0
-    for index, read in enumerate(reads):
+    for index, read in sorted(enumerate(reads), key=lambda pair: not pair[1].written):
         for first in range(0, len(read.tokens), MOST_WANTED if read.wanted == "all" else MOST_TOKENS):
             piece = _piece(index, read, first)
             full = tokens + len(piece.tokens) > MOST_TOKENS or wanted + piece.wanted > MOST_WANTED
@@ -201,4 +207,5 @@ def _piece(index: int, read: Read, first: int) -> _Piece:
     size = MOST_WANTED if read.wanted == "all" else MOST_TOKENS
     tokens = read.tokens[first : first + size]
     ends = first + size >= len(read.tokens)
-    return _Piece(index, tokens, len(tokens) if read.wanted == "all" else int(read.wanted == "last" and ends))
+    wanted = len(tokens) if read.wanted == "all" else int(read.wanted == "last" and ends)
+    return _Piece(index, tokens, wanted, read.written)
