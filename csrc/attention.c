@@ -111,12 +111,14 @@ void copy_tile(const pairs *own, const strided *x, int64_t batch, int64_t head, 
     }
 }
 
-int64_t score_columns(const pairs *own, const float *rows, const float *turned, int64_t key, span columns, float *scores) {
+int64_t score_columns(const pairs *own, const float *rows, const float *turned, int64_t key, span columns,
+                      float *scores) {
     const int64_t panel = own->loops->panel, depth = own->job->head;
     int64_t c = columns.first;
     for (; c < columns.end; c += panel) {
         const int narrow = columns.end - c <= LANES;
-        (narrow ? own->loops->narrow : own->loops->product)(rows, turned + (key + c) * depth, depth, scores + c, LINE, 1);
+        const float *right = turned + (key + c) * depth;
+        (narrow ? own->loops->narrow : own->loops->product)(rows, right, depth, scores + c, LINE, 1);
         if (narrow) return c + LANES;
     }
     return c;
@@ -146,7 +148,8 @@ static void attend(const pairs *own, workspace *mine, int64_t pair, int64_t row,
     }
     for (int64_t i = 0; i < own->width; i += panel) {
         const float *values = own->v + place + (i / panel * own->rows + key + columns.first) * panel;
-        loops->product(scores + columns.first, values, columns.end - columns.first, mine->output + row * LINE + i, LINE, 0);
+        loops->product(scores + columns.first, values, columns.end - columns.first, mine->output + row * LINE + i, LINE,
+                       0);
     }
 }
 
@@ -208,7 +211,8 @@ static int attend_pairs(const pairs *own, float *out, float *totals, int threads
 EXPORT int trimtab_attention(const attention *job, float *out, float *totals, int level, int threads) {
     const attention_loops *loops = attention_loops_at(level);
     const int64_t all = job->batch * job->kv_heads, step = pairs_at_once(job);
-    pairs own = {job, loops, 0, step, filled(job->keys, loops->panel), filled(job->head, loops->panel), NULL, NULL, NULL, 0};
+    const int64_t rows = filled(job->keys, loops->panel), width = filled(job->head, loops->panel);
+    pairs own = {job, loops, 0, step, rows, width, NULL, NULL, NULL, 0};
     own.turned_k = room_for(2 * step * panel_floats(&own) * (int64_t)sizeof(float));
     if (!own.turned_k) return 0;
     own.v = own.turned_k + step * panel_floats(&own);

@@ -106,7 +106,8 @@ void look_at_keys(const attention *job, int64_t block, int64_t batch, int64_t qu
 span columns_of(span block, int64_t key, int64_t panel);
 
 /* Products of a register block of rows with some columns of a tile, whole LANES of them; gives the end of the last. */
-int64_t score_columns(const pairs *own, const float *rows, const float *turned, int64_t key, span columns, float *scores);
+int64_t score_columns(const pairs *own, const float *rows, const float *turned, int64_t key, span columns,
+                      float *scores);
 
 /* The columns among `columns` that one query sees. */
 span columns_seen(span row, int64_t key, span columns);

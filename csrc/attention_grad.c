@@ -151,7 +151,8 @@ static int blame_pairs(const backward *work, int threads) {
 EXPORT int trimtab_attention_grad(const attention *job, const gradients *all, int level, int threads) {
     const attention_loops *loops = attention_loops_at(level);
     const int64_t count = job->batch * job->kv_heads, step = pairs_at_once(job), parts = blocks_of(PIECES, step);
-    const int64_t rows = filled(job->keys + loops->block - 1, loops->panel), width = filled(job->head, loops->panel), each = step * rows * width;
+    const int64_t rows = filled(job->keys + loops->block - 1, loops->panel), width = filled(job->head, loops->panel);
+    const int64_t each = step * rows * width;
     float *memory = room_for(each * (3 + 2 * parts) * (int64_t)sizeof(float));
     if (!memory) return 0;
     backward work = {

@@ -2,29 +2,31 @@
 #include "attention.h"
 
 /* c (+)= a b in registers, `vectors` of them a row. AT(r, k) says where a[r][k] stands; lines of b are `step` apart. */
-#define BLOCK_PRODUCT(name, target, vector, width, block, vectors, AT, step, load, store, broadcast, fma, zero)         \
-    target static void name(const float *a, const float *b, int64_t depth, float *c, int64_t stride, int first) {       \
-        vector sums[block][vectors];                                                                                    \
-        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++)                                                        \
-            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++)                                                   \
-                sums[r][i] = first ? zero() : load(c + r * stride + i * width);                                         \
-        for (int64_t k = 0; k < depth; k++, b += step) {                                                                \
-            vector right[vectors];                                                                                      \
-            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) right[i] = load(b + i * width);                   \
-            _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                                  \
-                const vector left = broadcast(a[AT(r, k)]);                                                             \
-                _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) sums[r][i] = fma(left, right[i], sums[r][i]); \
-            }                                                                                                           \
-        }                                                                                                               \
-        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++)                                                        \
-            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) store(c + r * stride + i * width, sums[r][i]);    \
+#define BLOCK_PRODUCT(name, target, vector, width, block, vectors, AT, step, load, store, broadcast, fma, zero)        \
+    target static void name(const float *a, const float *b, int64_t depth, float *c, int64_t stride, int first) {      \
+        vector sums[block][vectors];                                                                                   \
+        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++)                                                       \
+            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++)                                                  \
+                sums[r][i] = first ? zero() : load(c + r * stride + i * width);                                        \
+        for (int64_t k = 0; k < depth; k++, b += step) {                                                               \
+            vector right[vectors];                                                                                     \
+            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) right[i] = load(b + i * width);                  \
+            _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                                 \
+                const vector left = broadcast(a[AT(r, k)]);                                                            \
+                _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) sums[r][i] = fma(left, right[i], sums[r][i]);\
+            }                                                                                                          \
+        }                                                                                                              \
+        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++)                                                       \
+            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) store(c + r * stride + i * width, sums[r][i]);   \
     }
 
 #define STRAIGHT(r, k) ((r) * LINE + (k))
 #define TURNED(r, k) ((k) * LINE + (r))
 
 /* 2^x = 2^n 2^r with n whole and |r| <= 1/2; a polynomial for 2^r, right to 2e-8. NaN stays NaN. */
-static const float POWER[] = {1.0f, 0.69314724f, 0.24022648f, 0.055503134f, 0.0096183745f, 0.00134052976f, 0.00015379523f};
+static const float POWER[] = {
+    1.0f, 0.69314724f, 0.24022648f, 0.055503134f, 0.0096183745f, 0.00134052976f, 0.00015379523f,
+};
 #define SMALLEST -126.0f
 
 #define HORNER(fma, set, r)                                                                                  \
@@ -101,7 +103,8 @@ static void scale_plain(const float *from, int64_t count, float by, float *to) {
 static float dot_plain(const float *a, const float *b, int64_t count) { return sum_of_products(a, b, count); }
 
 static const attention_loops plain = {
-    PLAIN_BLOCK, PLAIN_PANEL, product_plain, product_plain, turned_plain, weigh_plain, blame_plain, scale_plain, dot_plain,
+    PLAIN_BLOCK, PLAIN_PANEL, product_plain, product_plain, turned_plain,
+    weigh_plain, blame_plain, scale_plain,   dot_plain,
 };
 
 #if HAVE_X86
@@ -138,7 +141,8 @@ static const attention_loops plain = {
 
 TARGET_AVX2 INLINE __m256 power_avx2(__m256 x) {
     const __m256 smallest = _mm256_set1_ps(SMALLEST);
-    const __m256 inside = _mm256_min_ps(_mm256_set1_ps(127.0f), _mm256_max_ps(smallest, x)); /* NaN comes second: kept */
+    /* NaN comes second: kept */
+    const __m256 inside = _mm256_min_ps(_mm256_set1_ps(127.0f), _mm256_max_ps(smallest, x));
     const __m256 n = _mm256_round_ps(inside, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m256 r = _mm256_sub_ps(inside, n);
     const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
@@ -182,7 +186,9 @@ TARGET_AVX2 static void scale_avx2(const float *from, int64_t count, float by, f
     scale_each(from, count, by, to);
 }
 
-TARGET_AVX2 static float dot_avx2(const float *a, const float *b, int64_t count) { return sum_of_products(a, b, count); }
+TARGET_AVX2 static float dot_avx2(const float *a, const float *b, int64_t count) {
+    return sum_of_products(a, b, count);
+}
 
 static const attention_loops avx2 = {
     6, 16, product_avx2, product_avx2, turned_avx2, weigh_avx2, blame_avx2, scale_avx2, dot_avx2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float32, Int32
 from torch import Tensor
@@ -26,9 +28,11 @@ def visible(
 def attention(
     q: Heads, k: KvHeads, v: KvHeads, starts: Starts | None, scale: float
 ) -> tuple[Float32[Tensor, "batch queries heads head"], Float32[Tensor, "batch heads queries"]]:
-    """Give the weighted values, and the logarithm of each query's sum of exponentials for the backward pass."""
+    """Give the weighted values; for the backward pass, the logarithm to base 2 of each query's sum of exponentials."""
     scores, seen = _scores(q, k, starts, scale)
-    totals = torch.logsumexp(scores, dim=-1)
+    top = scores.amax(dim=-1, keepdim=True)
+    top = top.masked_fill(top == -torch.inf, 0.0)
+    totals = (top + torch.exp2(scores - top).sum(dim=-1, keepdim=True).log2())[..., 0]
     weights = _weights(scores, seen, totals)
     out = weights @ _shared(v, q.shape[1])
     return out.transpose(1, 2).contiguous(), totals
@@ -56,14 +60,15 @@ def attention_grad(
 
 
 def _scores(q: Tensor, k: Tensor, starts: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    """Give the scores times log2(e), so that weights are powers of two, and what is seen."""
     seen = visible(starts, queries=q.shape[2], keys=k.shape[2], device=q.device)
-    scores = q @ _shared(k, q.shape[1]).transpose(-1, -2) * scale  # (batch, heads, queries, keys)
+    scores = q @ _shared(k, q.shape[1]).transpose(-1, -2) * (scale / math.log(2))  # (batch, heads, queries, keys)
     return scores.masked_fill(~seen, -torch.inf), seen
 
 
 def _weights(scores: Tensor, seen: Tensor, totals: Tensor) -> Tensor:
-    """Give zeros where nothing is seen; NaN stays NaN."""
-    return torch.exp(scores - totals[..., None]).masked_fill(~seen, 0.0)
+    """Give zeros where nothing is seen, and never more than 1 however coarse large scores are; NaN stays NaN."""
+    return torch.exp2((scores - totals[..., None]).clamp(max=0.0)).masked_fill(~seen, 0.0)
 
 
 def _shared(x: Tensor, heads: int) -> Tensor:

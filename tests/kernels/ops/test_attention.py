@@ -127,6 +127,16 @@ def test_weak_and_sharp_softmax_stay_right(scale, impl):
     assert all(result.isfinite().all() for result in results)
 
 
+@pytest.mark.parametrize("size", [1e6, 1e8, 1e12])
+def test_scores_too_large_to_be_told_apart_give_gradients_of_the_right_size(size, impl):
+    inputs = draw((1, 2, 1, 40, 40, 8))
+    q, k, v, upstream = inputs
+    found = apply((q * size, k, v, upstream), impl=impl)
+    modest = apply((q * 1e3, k, v, upstream), impl=impl)
+    assert all(result.isfinite().all() for result in found)
+    assert found[3].abs().max() <= 2 * modest[3].abs().max()
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_what_is_not_finite_is_never_hidden(place, value, impl):
