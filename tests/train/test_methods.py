@@ -144,20 +144,20 @@ def test_one_batch_of_four_and_four_of_one_learn_the_same(making: Making) -> Non
 
 
 def test_a_run_without_improvement_stops_early(making: Making) -> None:
-    result = run(making(steps=50, eval_every=1, patience=3, lr=3.0))[-1].to_json()
+    result = run(making(steps=50, eval_every=1, patience=3, lr=0.02))[-1].to_json()
     assert result["steps"] < 50
     assert result["stopped_by"] == "no better held-out loss in 3 evaluations"
 
 
 def test_an_early_stop_is_final_until_patience_is_raised(making: Making) -> None:
-    settings: dict[str, Any] = {"steps": 50, "eval_every": 1, "lr": 3.0}
+    settings: dict[str, Any] = {"steps": 50, "eval_every": 1, "lr": 0.02}
     stopped = run(making(patience=2, **settings))[-1].to_json()["steps"]
     assert run(making(patience=2, **settings))[-1].to_json()["steps"] == stopped
     assert run(making(patience=3, **settings))[-1].to_json()["steps"] > stopped
 
 
 def test_the_best_adapter_is_kept_apart_from_the_last(making: Making) -> None:
-    request = making(steps=8, eval_every=1, lr=2.0, keep=1)
+    request = making(steps=8, eval_every=1, lr=0.02, keep=1)
     result = run(request)[-1].to_json()
     losses = {line["step"]: line["eval_loss"] for line in measured(request) if "eval_loss" in line and line["step"]}
     assert result["best_step"] == min(losses, key=lambda step: losses[step])
@@ -170,7 +170,7 @@ def test_the_best_adapter_is_kept_apart_from_the_last(making: Making) -> None:
 
 
 def test_the_best_and_the_last_checkpoints_stay(making: Making) -> None:
-    request = making(steps=8, eval_every=1, save_every=1, lr=2.0, keep=2)
+    request = making(steps=8, eval_every=1, save_every=1, lr=0.02, keep=2)
     best = run(request)[-1].to_json()["best_step"]
     kept = {path.name for path in (request.out / "checkpoints").iterdir()}
     assert kept == {f"step-{step}" for step in {best, 7, 8}}
