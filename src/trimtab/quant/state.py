@@ -69,7 +69,7 @@ class QuantizedWeight:
         if self.kind == "int8":
             raise RangeError("kind='int8' is not packed in 4 bits. Use ops.linear_8bit with codes and absmax.")
         device = self.codes.device
-        nested_table = dynamic_map(True).to(device) if self.double else None
+        nested_table = dynamic_map(signed=True).to(device) if self.double else None
         return ops.Packed4bit(
             self.codes,
             self.absmax,
