@@ -5,27 +5,41 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from torch import nn
+
 import tiny
+from trimtab.models.decoder import Decoder
+from trimtab.models.llama.decoder import LlamaDecoder
+from trimtab.models.llama.family import missing_code
 from trimtab.models.transformers_decoder import TransformersDecoder
-from trimtab.nn.lora import LoraSettings, add_lora
+from trimtab.nn.lora import LoraSettings, activate, add_lora
 from trimtab.text.engine import Answer, Engine, Request, Sampling
 
 ADAPTERS = ("first", "second")
 MAMBA = {"state_size": 8}
+FAMILIES = ["llama", "gemma2", "mamba", *([] if missing_code() else ["lean"])]
+REWINDABLE = [family for family in FAMILIES if family in ("llama", "lean")]
 
 
-@cache
-def decoder(family: str = "llama") -> TransformersDecoder:
-    """Give a decoder: "llama" forgets and has two adapters, "gemma2" slides, "mamba" recurs."""
+def network(family: str = "llama") -> nn.Module:
+    """Build a network: that of "llama" and "lean" has two adapters, "gemma2" slides, "mamba" recurs."""
     if family == "mamba":
-        return TransformersDecoder(tiny.causal("mamba", **MAMBA))
+        return tiny.causal("mamba", **MAMBA)
     if family == "gemma2":
-        return TransformersDecoder(tiny.FAMILIES["gemma2"](sliding_window=6))
+        return tiny.FAMILIES["gemma2"](sliding_window=6)
     net = tiny.llama()
     for name in ADAPTERS:
         add_lora(net, LoraSettings(rank=4), adapter=name)
         tiny.tune(net)
-    return TransformersDecoder(net)
+    activate(net, None)
+    return net
+
+
+@cache
+def decoder(family: str = "llama") -> Decoder:
+    """Give a decoder of the network; "lean" is the compiled one, all others are transformers'."""
+    net = network(family)
+    return LlamaDecoder(net) if family == "lean" else TransformersDecoder(net)
 
 
 @cache

@@ -14,7 +14,6 @@ import engines
 from trimtab.core.errors import RangeError
 from trimtab.text.engine import Engine, Finished, Piece, Request, Sampling, Usage
 
-FAMILIES = ["llama", "gemma2", "mamba"]
 SAMPLINGS = [
     Sampling(6),
     Sampling(9, temperature=1.0, seed=3),
@@ -23,11 +22,11 @@ SAMPLINGS = [
 ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", engines.FAMILIES)
 @pytest.mark.parametrize("penalty", [1.0, 1.5])
 def test_greedy_tokens_are_those_of_transformers_generate(family, penalty):
     asked = engines.request(12, max_tokens=20, repetition_penalty=penalty)
-    net = engines.decoder(family).net
+    net = engines.network(family)
     written = net.generate(
         torch.tensor([asked.prompt]),
         attention_mask=torch.ones(1, 12, dtype=torch.long),
@@ -65,11 +64,11 @@ def run_as_they_come(engine, crowd):
     return [(tuple(t for piece in mine[:-1] for t in piece.tokens), mine[-1].reason) for mine in events]
 
 
-@pytest.mark.parametrize(("family", "adapters"), [("llama", (None, "first", "second")), ("mamba", (None,))])
+@pytest.mark.parametrize("family", engines.FAMILIES)
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_whoever_comes_when_each_text_is_what_it_is_alone(family, adapters, data):
-    crowd = data.draw(crowds(adapters))
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whoever_comes_when_each_text_is_what_it_is_alone(family, data):
+    crowd = data.draw(crowds((None, *engines.decoder(family).adapters)))
     options = {
         "batch": data.draw(st.sampled_from([1, 2, 16])),
         "chunk": data.draw(st.sampled_from([1, 5, 256])),
@@ -144,7 +143,7 @@ def test_logprobs_come_with_every_token():
     assert all(report.alternatives[0] == (report.token, report.logprob) for report in answer.logprobs)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", engines.FAMILIES)
 def test_an_answer_that_is_resumed_goes_on_as_it_would_have(family):
     asked = engines.request(max_tokens=12, temperature=1.0)
     whole = engines.alone(asked, family).tokens

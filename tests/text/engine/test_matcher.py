@@ -104,7 +104,18 @@ def test_two_answers_under_one_constraint_do_not_disturb_each_other():
 
 @pytest.mark.parametrize(
     "constraint",
-    [Regex("(a"), Regex("(?=a)b"), JsonSchema('{"type": "objct"}'), JsonSchema('{"$ref": "http://a.example/b"}')],
+    [
+        Regex("(a"),
+        Regex("(?=a)b"),
+        Regex("[^\\s\\S]"),
+        JsonSchema('{"type": "objct"}'),
+        JsonSchema('{"$ref": "http://a.example/b"}'),
+        JsonSchema('{"$ref": "#"}'),
+        JsonSchema('{"const": NaN}'),
+        JsonSchema('{"const": "\\ud800"}'),
+        JsonSchema('{"minimum": 1e999}'),
+        JsonSchema('{"enum": []}'),
+    ],
     ids=str,
 )
 def test_a_grammar_that_cannot_be_used_says_why(constraint):

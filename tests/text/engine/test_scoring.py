@@ -16,15 +16,13 @@ from trimtab.text.engine import Engine
 CHOICES = [(1,), (2, 3), (2, 4, 5), (6,)]
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2", "mamba"])
+@pytest.mark.parametrize("family", engines.FAMILIES)
 @pytest.mark.parametrize("sizes", [{}, {"batch": 1, "chunk": 3, "cache_bytes": 0}], ids=["whole", "parts"])
 def test_scores_are_sums_of_the_networks_log_probabilities(family, sizes):
-    prompt, decoder = engines.prompt(10), engines.decoder(family)
+    prompt, net = engines.prompt(10), engines.network(family)
     scores = engines.engine(family, **sizes).score(prompt, CHOICES)
     for score, choice in zip(scores, CHOICES, strict=True):
-        state = decoder.start()
-        logs = tiny.logits(decoder.net, torch.tensor([[*prompt, *choice]]))[0].log_softmax(dim=1)
-        state.close()
+        logs = tiny.logits(net, torch.tensor([[*prompt, *choice]]))[0].log_softmax(dim=1)
         expected = sum(float(logs[9 + n, token]) for n, token in enumerate(choice))
         assert score == pytest.approx(expected, abs=1e-4)
 

@@ -9,7 +9,6 @@ import pytest
 import engines
 from trimtab.text.engine import Request, Sampling
 
-FAMILIES = ["llama", "gemma2", "mamba"]
 SHORT = Sampling(4)
 
 
@@ -17,7 +16,7 @@ def counted(engine):
     return astuple(engine.counters)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", engines.FAMILIES)
 def test_twelve_branches_read_their_prompt_once(family):
     engine = engines.engine(family)
     answers = engine.branch(engines.prompt(30), 12, Sampling(5, temperature=1.0, seed=7))
@@ -25,7 +24,7 @@ def test_twelve_branches_read_their_prompt_once(family):
     assert len({answer.tokens for answer in answers}) > 6
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", engines.FAMILIES)
 def test_a_branch_is_the_answer_that_its_seed_gives_alone(family):
     hot = Sampling(5, temperature=1.0, seed=7)
     branches = engines.engine(family, batch=5).branch(engines.prompt(30), 12, hot)
@@ -33,7 +32,7 @@ def test_a_branch_is_the_answer_that_its_seed_gives_alone(family):
     assert [branch.tokens for branch in branches] == [engines.alone(request, family).tokens for request in asked]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", engines.FAMILIES)
 def test_branches_share_their_prompt_without_any_cache(family):
     engine = engines.engine(family, cache_bytes=0)
     engine.branch(engines.prompt(30), 12, Sampling(5, temperature=1.0))
@@ -47,7 +46,7 @@ def test_long_beginnings_that_come_together_are_read_once():
     assert counted(engine) == (40 + 1 + 2 + 3, 2 * 40, 3 * 4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", engines.FAMILIES)
 def test_a_conversation_that_goes_on_reads_only_what_is_new(family):
     engine, first = engines.engine(family), engines.prompt(20)
     (answer,) = engine.run_all([Request(first, SHORT)])
@@ -57,8 +56,9 @@ def test_a_conversation_that_goes_on_reads_only_what_is_new(family):
     assert again.finished.usage.reused == 23
 
 
-@pytest.mark.parametrize(("family", "reused"), [("llama", 12), ("mamba", 0)])
-def test_only_a_decoder_that_can_rewind_reuses_half_of_a_prompt(family, reused):
+@pytest.mark.parametrize("family", engines.FAMILIES)
+def test_only_a_decoder_that_can_rewind_reuses_half_of_a_prompt(family):
+    reused = 12 if family in engines.REWINDABLE else 0
     engine, first = engines.engine(family), engines.prompt(20)
     engine.run_all([Request(first, SHORT)])
     engine.run_all([Request((*first[:12], 1, 2), SHORT)])
@@ -86,7 +86,7 @@ def test_adapters_share_nothing_with_each_other_or_the_base():
     assert counted(engine) == (60, 0, 12)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", engines.FAMILIES)
 def test_a_tree_of_thoughts_reads_each_thought_once(family):
     engine, prompt, deep = engines.engine(family), engines.prompt(20), 3
     thoughts = [prompt]
@@ -101,7 +101,7 @@ def test_a_tree_of_thoughts_reads_each_thought_once(family):
 
 
 @pytest.mark.parametrize("budget", [0, 5_000, 60_000])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", engines.FAMILIES)
 def test_under_any_budget_the_texts_are_the_same_and_the_budget_is_kept(family, budget):
     engine, expected = engines.engine(family, cache_bytes=budget), engines.engine(family)
     for seed in (1, 2, 1, 3, 2, 1):

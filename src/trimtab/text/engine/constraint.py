@@ -30,8 +30,8 @@ class Choices:
         """
         if not 1 <= len(self.texts) <= MAX_CHOICES:
             raise RangeError(f"{len(self.texts)} choices: allowed is 1 to {MAX_CHOICES}.")
-        if not all(self.texts):
-            raise RangeError("an empty choice: each must have at least one character.")
+        for text in self.texts:
+            _check_text("choice", text)
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Regex:
         """Check the length.
 
         Raises:
-            RangeError: it is empty or very long.
+            RangeError: it is empty, very long, or no text that UTF-8 can write.
         """
-        _check_length("regular expression", self.pattern)
+        _check_text("regular expression", self.pattern)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class JsonSchema:
         Raises:
             RangeError: it is not, or is very long.
         """
-        _check_length("JSON schema", self.schema)
+        _check_text("JSON schema", self.schema)
         try:
             document = json.loads(self.schema)
         except (ValueError, RecursionError) as error:
@@ -77,6 +77,8 @@ class JsonSchema:
 Constraint: TypeAlias = Choices | Regex | JsonSchema
 
 
-def _check_length(what: str, text: str) -> None:
+def _check_text(what: str, text: str) -> None:
     if not 0 < len(text) <= MAX_GRAMMAR_CHARACTERS:
         raise RangeError(f"a {what} of {len(text)} characters: allowed is 1 to {MAX_GRAMMAR_CHARACTERS}.")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise RangeError(f"a {what} with half of a surrogate pair: allowed is what UTF-8 can write.")

@@ -11,11 +11,15 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from trimtab.core.errors import RangeError, TrimtabError
-from trimtab.text.engine.constraint import Choices, Constraint, Regex
+from trimtab.text.engine.constraint import Choices, Constraint, JsonSchema, Regex
 
 MOST_COMPILED: Final = 64
 # White space without end is what weak models like best.
 COMPACT: Final[Any] = {"whitespace_flexible": False}
+
+
+class GrammarError(TrimtabError):
+    """A grammar cannot go on."""
 
 
 class Matcher(Protocol):
@@ -69,16 +73,27 @@ class Constraints:
     def _compile(self, constraint: Constraint) -> Any:
         if isinstance(constraint, Choices):
             return self._spell(constraint)
+        what = "regular expression" if isinstance(constraint, Regex) else "JSON schema"
+        try:
+            compiled = self._grammar(constraint)
+            _GrammarMatcher(compiled.deep_copy(), self._vocabulary).allowed()
+        except (ValueError, GrammarError) as error:
+            problem = next(iter(str(error).splitlines()), "")
+            raise RangeError(
+                f"the {what} cannot be used: {problem:.300}. Allowed is what llguidance supports."
+            ) from error
+        return compiled
+
+    def _grammar(self, constraint: Regex | JsonSchema) -> Any:
         from llguidance import LLMatcher
 
         if isinstance(constraint, Regex):
-            what, grammar = "regular expression", LLMatcher.grammar_from_regex(constraint.pattern)
+            grammar = LLMatcher.grammar_from_regex(constraint.pattern)
         else:
-            what, grammar = "JSON schema", LLMatcher.grammar_from_json_schema(constraint.schema, overrides=COMPACT)
+            grammar = LLMatcher.grammar_from_json_schema(constraint.schema, overrides=COMPACT)
         compiled = LLMatcher(self._grammars(), grammar, log_level=0)
         if compiled.is_error():
-            problem = next(iter(str(compiled.get_error()).splitlines()), "")
-            raise RangeError(f"the {what} cannot be used: {problem:.300}. Allowed is what llguidance supports.")
+            raise GrammarError(str(compiled.get_error()))
         return compiled
 
     def _spell(self, choices: Choices) -> _Branch:
@@ -103,8 +118,8 @@ class Constraints:
             try:
                 self._grammar_tokenizer = from_tokenizer(self._tokenizer, n_vocab=size, eos_token=list(self._ends))
             except (ValueError, TypeError, AttributeError) as error:
-                raise RangeError(
-                    f"grammars need a fast tokenizer with an end token ({error!s:.200}). Use choices instead."
+                raise GrammarError(
+                    f"grammars need a fast tokenizer with an end token ({error!s:.200}); choices do not"
                 ) from error
         return self._grammar_tokenizer
 
@@ -154,11 +169,12 @@ class _GrammarMatcher:
         bits = numpy.frombuffer(self._matcher.compute_bitmask(), dtype=numpy.uint8)
         mask = torch.from_numpy(numpy.unpackbits(bits, count=self._vocabulary, bitorder="little")).bool()
         if self._matcher.is_error():
-            raise TrimtabError(f"the grammar gave up: {self._matcher.get_error():.300}. Make it simpler.")
+            reason = next(iter(str(self._matcher.get_error()).splitlines()), "")
+            raise GrammarError(f"the grammar gave up ({reason:.300}): nothing can be written, or it is too complex.")
         if not mask.any():
-            raise TrimtabError("the grammar leaves no token of this vocabulary. Change the constraint.")
+            raise GrammarError("the grammar leaves no token of this vocabulary. Change the constraint.")
         return mask
 
     def advance(self, token: int) -> None:
         if not self._matcher.consume_token(token):
-            raise TrimtabError(f"the grammar refused token {token}: {self._matcher.get_error():.300}.")
+            raise GrammarError(f"the grammar refused token {token}: {self._matcher.get_error():.300}.")
