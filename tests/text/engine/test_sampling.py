@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trimtab.text.engine import Sampling
-from trimtab.text.engine.sampling import Row, choose, log_probability, uniform, usable
+from trimtab.text.engine.sampling import DRAW_BITS, Row, choose, log_probability, uniform, usable
 
 SIZE = 40
 FILTERS = [
@@ -89,6 +89,13 @@ def test_only_allowed_tokens_are_chosen(temperature):
     logits = random_logits(200, seed=2)
     rows = [Row(Sampling(temperature=temperature, top_p=0.99), n, None, allowed) for n in range(200)]
     assert {choose(one, row) for one, row in zip(logits, rows, strict=True)} == {3, 17}
+
+
+@pytest.mark.parametrize("number", [0.0, 1 - 2.0**-DRAW_BITS])
+def test_the_ends_of_the_unit_interval_choose_nothing_that_is_impossible(number, monkeypatch):
+    monkeypatch.setattr("trimtab.text.engine.sampling.uniform", lambda seed, position: number)
+    allowed = torch.arange(SIZE).remainder(SIZE - 1) > 2
+    assert allowed[choose(random_logits()[0], Row(Sampling(temperature=1.0), 0, None, allowed))]
 
 
 def test_the_logits_that_were_given_are_left_as_they_are():
