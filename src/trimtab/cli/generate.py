@@ -30,8 +30,10 @@ def generate(
 ) -> None:
     """Answer one prompt."""
     from trimtab.core.device import pick, work_offline
+    from trimtab.nn.lora import DEFAULT_ADAPTER
     from trimtab.store.resolve import resolve
-    from trimtab.text.generation import Sampling, Speaker
+    from trimtab.text.engine import Sampling
+    from trimtab.text.generation import Speaker
 
     if not prompt.strip():
         raise UsageError("the prompt is empty. Give --prompt some text.")
@@ -41,9 +43,10 @@ def generate(
 
     def job() -> Job:
         quantization = trained_quantization(folder, adapter, as_stored=as_stored, quiet=quiet)
-        speaker = Speaker.load(folder, adapter=adapter, quantization=quantization, device=pick(device))
+        adapters = {} if adapter is None else {DEFAULT_ADAPTER: adapter}
+        speaker = Speaker.load(folder, adapters=adapters, quantization=quantization, device=pick(device))
         asked = prompt if raw else speaker.chat_prompt([{"role": "user", "content": prompt}])
-        answer = speaker.answer(asked, sampling)
+        answer = speaker.answer(asked, sampling, adapter=next(iter(adapters), None))
         yield Result(
             {
                 "text": answer.text,

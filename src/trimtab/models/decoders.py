@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from torch import nn
+
 from trimtab.core.errors import FormatError
 from trimtab.models.config import MAX_CONFIG_BYTES, read_model_config
 from trimtab.models.decoder import Decoder
@@ -47,10 +49,24 @@ def load_decoder(
     net = load_network(folder, quantization=quantization)
     for name, path in (adapters or {}).items():
         load_adapter(net, path, adapter=name)
+    return decoder_of(net, exact=exact, name=folder.name)
+
+
+def decoder_of(net: nn.Module, *, exact: bool = False, name: str = "the model") -> Decoder:
+    """Give the fastest decoder that runs a loaded network; says once where that is transformers' own.
+
+    Args:
+        net: causal, with all adapters that will be asked for.
+        exact: as of ``load_decoder``.
+        name: how to call it.
+
+    Raises:
+        RangeError: no decoder can run such a network.
+    """
     problem = obstacle(net) or missing_code()
     if problem is None:
         return LlamaDecoder(net, head="stored" if exact else "int8", exact=exact)
-    _log.warning("%s is run by transformers, which is slower: %s.", folder.name, problem)
+    _log.info("%s is run by transformers, which is slower: %s.", name, problem)
     return TransformersDecoder(set_exact(net, exact))
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from jinja2 import TemplateError
 from torch import nn
 
 from trimtab.core.errors import RangeError
+from trimtab.models.decoders import decoder_of, end_tokens
 from trimtab.models.load import Quantization, load_network
-from trimtab.nn.linear import set_exact
 from trimtab.store.adapter import load_adapter
 from trimtab.text.chat_format import FALLBACK_TEMPLATE, beginning, chat_template, write_messages
-from trimtab.text.engine.request import Sampling as Sampling
+from trimtab.text.encoder_decoder import EncoderDecoder
+from trimtab.text.engine import Engine, Event, Finished, Request, Sampling
 
 
 @dataclass(frozen=True)
@@ -31,38 +31,66 @@ class Answer:
     seconds: float
 
 
-class Speaker:
-    """A network and its tokenizer, ready to answer."""
+class Writer(Protocol):
+    """Answers requests one after another."""
 
-    def __init__(self, net: nn.Module, tokenizer: Any) -> None:
-        """Take a loaded network."""
-        self.net, self.tokenizer = net.eval(), tokenizer
+    def generate(self, request: Request) -> Iterator[Event]:
+        """Yield pieces of the answer, then its end."""
+
+
+class Speaker:
+    """A network and its tokenizer, ready to answer.
+
+    Attributes:
+        tokenizer: of transformers.
+        window: most tokens of prompt and answer together; None where there is no limit, or where they are apart.
+    """
+
+    def __init__(
+        self, net: nn.Module, tokenizer: Any, *, ends: Sequence[int] | None = None, exact: bool = False
+    ) -> None:
+        """Take a loaded network.
+
+        Args:
+            net: causal, or encoder-decoder; with all adapters that will be asked for.
+            tokenizer: its own.
+            ends: tokens that end an answer; the tokenizer's one where None.
+            exact: see ``models.decoders.decoder_of``.
+        """
+        self.tokenizer = tokenizer
+        self._seq2seq = bool(cast(Any, net).config.is_encoder_decoder)
+        self.window: int | None = None
+        if self._seq2seq:
+            self._writer: Writer = EncoderDecoder(net, tokenizer)
+        else:
+            decoder = decoder_of(net.eval(), exact=exact)
+            self.window = decoder.window
+            self._writer = Engine(decoder, tokenizer, ends=ends)
 
     @classmethod
     def load(
         cls,
         folder: Path,
         *,
-        adapter: Path | None = None,
+        adapters: Mapping[str, Path] | None = None,
         quantization: Quantization | None = None,
         device: torch.device | None = None,
     ) -> Speaker:
-        """Load a model folder and, where given, an adapter.
-
-        Quantized layers may use the fast integer arithmetic, see ``QuantizedLinear.exact``.
+        """Load a model folder and, where given, adapters.
 
         Args:
             folder: in transformers' layout.
-            adapter: PEFT folder.
+            adapters: PEFT folders by the names under which answers will be asked for.
             quantization: how to store the linear weights; None keeps them as they are.
             device: the CPU where None.
         """
         from trimtab.models.tokenizer import read_tokenizer
 
         net = load_network(folder, quantization=quantization).to(device or torch.device("cpu"))
-        if adapter is not None:
-            load_adapter(net, adapter)
-        return cls(set_exact(net, False), read_tokenizer(folder))
+        for name, path in (adapters or {}).items():
+            load_adapter(net, path, adapter=name)
+        tokenizer = read_tokenizer(folder)
+        return cls(net, tokenizer, ends=end_tokens(folder, tokenizer))
 
     def chat_prompt(self, messages: Sequence[dict[str, str]]) -> str:
         """Write a conversation, ready for its answer, as training writes it: in the model's own format if it has one.
@@ -81,78 +109,50 @@ class Speaker:
                 f"{place}: the chat template refuses the roles {roles} ({problem}). Use --raw, or other roles."
             ) from error
 
-    def answer(self, prompt: str, sampling: Sampling) -> Answer:
+    def answer(self, prompt: str, sampling: Sampling, *, adapter: str | None = None) -> Answer:
         """Write the continuation of a prompt.
 
         Raises:
-            RangeError: the prompt leaves no room in the model's window.
+            RangeError: the prompt leaves no room in the model's window, or there is no such adapter.
         """
         began = time.perf_counter()
-        ids = self._encode(prompt, sampling)
-        written = self._generate(ids, sampling)
-        new = written[0, 0 if self._seq2seq else ids.shape[1] :]
-        text = cast(str, self.tokenizer.decode(new, skip_special_tokens=True))
-        return Answer(text, int(new.numel()), int(ids.shape[1]), time.perf_counter() - began)
+        texts: list[str] = []
+        for event in self._events(prompt, sampling, adapter):
+            if isinstance(event, Finished):
+                usage = event.usage
+            else:
+                texts.append(event.text)
+        return Answer("".join(texts), usage.generated, usage.prompt, time.perf_counter() - began)
 
-    def stream(self, prompt: str, sampling: Sampling) -> Iterator[str]:
-        """Yield the continuation piece by piece."""
-        from transformers import TextIteratorStreamer
+    def stream(self, prompt: str, sampling: Sampling, *, adapter: str | None = None) -> Generator[str, None, None]:
+        """Yield the continuation piece by piece; closing the iterator stops the writing.
 
-        ids = self._encode(prompt, sampling)
-        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=not self._seq2seq, skip_special_tokens=True)
-        failures: list[BaseException] = []
+        Raises:
+            RangeError: as ``answer``.
+        """
+        for event in self._events(prompt, sampling, adapter):
+            if not isinstance(event, Finished) and event.text:
+                yield event.text
 
-        def work() -> None:
-            try:
-                self._generate(ids, sampling, streamer=streamer)
-            except Exception as error:  # noqa: BLE001 - handed to the reading thread below
-                failures.append(error)
-                streamer.end()
+    def _events(self, prompt: str, sampling: Sampling, adapter: str | None) -> Iterator[Event]:
+        for event in self._writer.generate(Request(self._encode(prompt, sampling), sampling, adapter)):
+            if isinstance(event, Finished) and event.error is not None:
+                raise event.error
+            yield event
 
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        yield from streamer
-        thread.join()
-        if failures:
-            raise failures[0]
-
-    @property
-    def _seq2seq(self) -> bool:
-        return bool(cast(Any, self.net).config.is_encoder_decoder)
-
-    def _encode(self, prompt: str, sampling: Sampling) -> torch.Tensor:
-        ids = torch.tensor([self._ids(prompt)])
-        window = getattr(cast(Any, self.net).config.get_text_config(), "max_position_embeddings", None)
-        if not prompt or ids.shape[1] == 0:
+    def _encode(self, prompt: str, sampling: Sampling) -> tuple[int, ...]:
+        ids = tuple(self._ids(prompt))
+        if not prompt or not ids:
             raise RangeError("the prompt is empty. Give --prompt some text.")
-        if window and not self._seq2seq and ids.shape[1] + sampling.max_tokens > window:
+        if self.window and len(ids) + sampling.max_tokens > self.window:
             raise RangeError(
-                f"a prompt of {ids.shape[1]} tokens and {sampling.max_tokens} new ones pass the window of {window}. "
+                f"a prompt of {len(ids)} tokens and {sampling.max_tokens} new ones pass the window of {self.window}. "
                 "Shorten the prompt or lower --max-tokens."
             )
-        return ids.to(next(self.net.parameters()).device)
+        return ids
 
     def _ids(self, prompt: str) -> list[int]:
         """Tokenize as training does: a template writes its own special tokens, a bare text gets the tokenizer's."""
         bare = chat_template(self.tokenizer) is None
         ids: list[int] = self.tokenizer(prompt, add_special_tokens=bare and self._seq2seq).input_ids
         return [*beginning(self.tokenizer), *ids] if bare and not self._seq2seq else ids
-
-    @torch.no_grad()
-    def _generate(self, ids: torch.Tensor, sampling: Sampling, streamer: Any = None) -> torch.Tensor:
-        torch.manual_seed(sampling.seed)
-        draws = sampling.temperature > 0
-        options: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p} if draws else {}
-        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
-        return cast(
-            torch.Tensor,
-            cast(Any, self.net).generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=sampling.max_tokens,
-                do_sample=draws,
-                streamer=streamer,
-                pad_token_id=pad,
-                **({"top_k": 0} | options if draws else {"temperature": None, "top_p": None, "top_k": None}),
-            ),
-        )

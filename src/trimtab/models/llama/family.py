@@ -24,6 +24,9 @@ def obstacle(net: nn.Module) -> str | None:
     """Tell in a few words why the lean decoder cannot run a network; None where it can."""
     config: Any = getattr(net, "config", None)
     family = getattr(config, "model_type", None)
+    place = next((p.device.type for p in net.parameters()), "cpu")
+    if place != "cpu":
+        return f"it is on {place}"
     if family not in FAMILIES:
         return f"its architecture is {family}, not one of {', '.join(FAMILIES)}"
     if config.hidden_act not in ACTIVATIONS:
