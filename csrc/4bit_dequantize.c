@@ -28,6 +28,7 @@ TARGET_AVX2 INLINE void decode_with_avx2(
 ) {
     const __m256 low = _mm256_loadu_ps(w->table), high = _mm256_loadu_ps(w->table + 8), by = _mm256_set1_ps(scale);
     for (int64_t i = 0; i < count; i += 32) {
+        if (i % 128 == 0) _mm_prefetch((const char *)w->codes + ((start + i) >> 1) + AHEAD, _MM_HINT_T1);
         uint8_t order[32];
         _mm256_storeu_si256((__m256i *)order, codes_in_order(w->codes + ((start + i) >> 1)));
         for (int k = 0; k < 32; k += 8) {
@@ -46,6 +47,7 @@ TARGET_AVX512 INLINE void decode_with_avx512(
 ) {
     const __m512 table = _mm512_mul_ps(_mm512_loadu_ps(w->table), _mm512_set1_ps(scale));
     for (int64_t i = 0; i < count; i += 32) {
+        if (i % 128 == 0) _mm_prefetch((const char *)w->codes + ((start + i) >> 1) + AHEAD, _MM_HINT_T1);
         __m256i order = codes_in_order(w->codes + ((start + i) >> 1));
         __m512i first = _mm512_cvtepu8_epi32(_mm256_castsi256_si128(order));
         __m512i second = _mm512_cvtepu8_epi32(_mm256_extracti128_si256(order, 1));

@@ -3,7 +3,6 @@
  */
 #include "4bit_integer_parts.h"
 
-#define AHEAD 16384 /* bytes between what is in work and what is prefetched, at least */
 #define STEPS 16383.0f /* 64 / 8 products a lane of at most STEPS squared stay below 2^31 */
 
 #if HAVE_X86

@@ -14,13 +14,6 @@ typedef struct {
     float *y;
 } few_work;
 
-/* Two neighbouring scales of each of ROWS rows. */
-TARGET_AVX2 INLINE __m256 two_scales(const float *const scales[ROWS], int64_t unit) {
-    const __m128 one = _mm_loadh_pi(_mm_castpd_ps(_mm_load_sd((const double *)(scales[0] + unit))), (const __m64 *)(scales[1] + unit));
-    const __m128 two = _mm_loadh_pi(_mm_castpd_ps(_mm_load_sd((const double *)(scales[2] + unit))), (const __m64 *)(scales[3] + unit));
-    return _mm256_set_m128(two, one);
-}
-
 /* Dot products of ROWS rows with `count` vectors, to out (count, ROWS). */
 TARGET_AVX512 static void dots_avx512(const uint8_t *const codes[ROWS], const float *const scales[ROWS],
                                       const few_work *job, float *out) {
@@ -39,7 +32,7 @@ TARGET_AVX512 static void dots_avx512(const uint8_t *const codes[ROWS], const fl
         __m512i level[ROWS][4];
         for (int r = 0; r < ROWS; r++) {
             const __m512i word = _mm512_loadu_si512(codes[r] + k / 2);
-            _mm_prefetch((const char *)codes[r] + k / 2 + ROWS * cols / 2, _MM_HINT_T0);
+            _mm_prefetch((const char *)codes[0] + ROWS / 2 * k + 64 * r + AHEAD, _MM_HINT_T1);
             level[r][0] = _mm512_permutexvar_epi16(word, table);
             level[r][1] = _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 4), table);
             level[r][2] = _mm512_permutexvar_epi16(_mm512_srli_epi16(word, 8), table);
@@ -86,6 +79,7 @@ TARGET_AVX2 static void dots_avx2(const uint8_t *const codes[ROWS], const float 
         for (int r = 0; r < ROWS; r++) {
             __m256i level[4];
             look_up_avx2(codes[r] + k / 2, low_table, high_table, level);
+            if (r % 2) _mm_prefetch((const char *)codes[0] + ROWS / 2 * k + 32 * (r - 1) + AHEAD, _MM_HINT_T1);
             for (int64_t v = 0; v < job->count; v++) {
                 const __m256i *x = (const __m256i *)(job->x[v].values + k);
                 const __m256i a = _mm256_madd_epi16(level[0], x[0]), b = _mm256_madd_epi16(level[1], x[1]);

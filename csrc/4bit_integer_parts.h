@@ -41,6 +41,13 @@ void round_vector(const float *x, const weight4 *w, float step, int level, round
 void multiply_scales(const weight4 *w, int64_t base, int64_t count, const float *x_scales, decoded_scales *decoded,
                      float *scales);
 
+/* Two neighbouring scales of each of ROWS rows. */
+TARGET_AVX2 INLINE __m256 two_scales(const float *const scales[ROWS], int64_t unit) {
+    const __m128 one = _mm_loadh_pi(_mm_castpd_ps(_mm_load_sd((const double *)(scales[0] + unit))), (const __m64 *)(scales[1] + unit));
+    const __m128 two = _mm_loadh_pi(_mm_castpd_ps(_mm_load_sd((const double *)(scales[2] + unit))), (const __m64 *)(scales[3] + unit));
+    return _mm256_set_m128(two, one);
+}
+
 /* Two scales spread over their halves of a vector, or four over their quarters. */
 TARGET_AVX512 INLINE __m512 spread_avx512(const float *scales, int halves) {
     const __m512i quarters = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);

@@ -9,30 +9,47 @@
 
 enum { BLOCK = INTEGER_BLOCK };
 
+/* Adds ROWS rows' products of one group of columns with one vector; ours: two scales of each row. */
+#define ADD_GROUP(VEC, INT, LANES, P, DOT, TO_FLOAT)                                                              \
+    for (int u = 0; u < 2; u++)                                                                                   \
+        for (int r = 0; r < ROWS; r++) {                                                                          \
+            const INT dot = DOT(weights[r][u], values + u * BLOCK);                                               \
+            sums[r] = P##fmadd_ps(TO_FLOAT(dot), P##set1_ps(products[2 * r + u]), sums[r]);                       \
+        }
+
 /* Dot products of ROWS rows of codes with `count` vectors, to out (count, ROWS). x (count, cols) and x_scales (count, cols /
- * GROUP) are what was rounded; scales has cols / BLOCK a row. */
-#define DOTS(NAME, TARGET, VEC, INT, LANES, P, WIDEN, DOT, TO_FLOAT, SUM)                                       \
-    TARGET static void NAME(const int8_t *rows, const float *scales, const int16_t *x, const float *x_scales,         \
-                            int64_t count, int64_t cols, float *out) {                                                \
-        VEC sums[MOST_INTEGER_VECTORS][ROWS];                                                                         \
+ * GROUP) are what was rounded; scales has cols / BLOCK a row. A single vector's sums stay in registers.
+ */
+#define DOTS(NAME, TARGET, VEC, INT, LANES, P, WIDEN, DOT, TO_FLOAT, SUM)                                             \
+    TARGET INLINE void NAME##_of(const int8_t *rows, const float *scales, const int16_t *x, const float *x_scales,    \
+                                 const int64_t count, int64_t cols, float *out) {                                     \
+        const int64_t units = cols / BLOCK;                                                                           \
+        VEC all[MOST_INTEGER_VECTORS][ROWS];                                                                          \
         for (int64_t v = 0; v < count; v++)                                                                           \
-            for (int r = 0; r < ROWS; r++) sums[v][r] = P##setzero_ps();                                              \
-        for (int64_t k = 0; k < cols; k += BLOCK) {                                                                   \
-            INT weights[ROWS][BLOCK / LANES];                                                                         \
+            for (int r = 0; r < ROWS; r++) all[v][r] = P##setzero_ps();                                               \
+        const float *const starts[ROWS] = {scales, scales + units, scales + 2 * units, scales + 3 * units};           \
+        for (int64_t k = 0; k < cols; k += GROUP) {                                                                   \
+            INT weights[ROWS][2][BLOCK / LANES];                                                                      \
+            for (int r = 0; r < ROWS; r++) _mm_prefetch((const char *)rows + ROWS * k + GROUP * r + AHEAD, _MM_HINT_T1); \
             for (int r = 0; r < ROWS; r++)                                                                            \
-                for (int i = 0; i < BLOCK / LANES; i++) weights[r][i] = WIDEN(rows + r * cols + k + i * LANES);       \
+                for (int i = 0; i < GROUP / LANES; i++)                                                               \
+                    weights[r][i * LANES / BLOCK][i % (BLOCK / LANES)] = WIDEN(rows + r * cols + k + i * LANES);      \
+            const __m256 ours = two_scales(starts, k / BLOCK);                                                        \
             for (int64_t v = 0; v < count; v++) {                                                                     \
                 const int16_t *values = x + v * cols + k;                                                             \
-                const float theirs = x_scales[v * (cols / GROUP) + k / GROUP];                                        \
-                for (int r = 0; r < ROWS; r++) {                                                                      \
-                    INT dot = DOT(weights[r], values);                                                                \
-                    const VEC scale = P##set1_ps(scales[r * (cols / BLOCK) + k / BLOCK] * theirs);                    \
-                    sums[v][r] = P##fmadd_ps(TO_FLOAT(dot), scale, sums[v][r]);                                       \
-                }                                                                                                     \
+                float products[2 * ROWS];                                                                             \
+                _mm256_storeu_ps(products, _mm256_mul_ps(ours, _mm256_set1_ps(x_scales[v * (cols / GROUP) + k / GROUP]))); \
+                VEC *sums = all[v];                                                                                   \
+                ADD_GROUP(VEC, INT, LANES, P, DOT, TO_FLOAT)                                                          \
             }                                                                                                         \
         }                                                                                                             \
         for (int64_t v = 0; v < count; v++)                                                                           \
-            for (int r = 0; r < ROWS; r++) out[v * ROWS + r] = SUM(sums[v][r]);                                       \
+            for (int r = 0; r < ROWS; r++) out[v * ROWS + r] = SUM(all[v][r]);                                        \
+    }                                                                                                                 \
+    TARGET static void NAME(const int8_t *rows, const float *scales, const int16_t *x, const float *x_scales,         \
+                            int64_t count, int64_t cols, float *out) {                                                \
+        if (count == 1) NAME##_of(rows, scales, x, x_scales, 1, cols, out);                                           \
+        else NAME##_of(rows, scales, x, x_scales, count, cols, out);                                                  \
     }
 
 #define WIDEN_AVX2(from) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(from)))

@@ -42,6 +42,7 @@ TARGET_AVX2 INLINE float sum_avx2(__m256 lanes) {
             const int steps = (int)smaller(STRETCH, cols - k) / LANES;                                               \
             VEC weights[TOGETHER][STRETCH / LANES], scale[TOGETHER];                                                 \
             for (int r = 0; r < TOGETHER; r++) {                                                                     \
+                _mm_prefetch(rows + (TOGETHER * k + STRETCH * r) * SIZE + AHEAD, _MM_HINT_T1);                       \
                 for (int i = 0; i < steps; i++) weights[r][i] = FROM(rows + r * stride + (k + i * LANES) * SIZE);    \
                 scale[r] = P##set1_ps(scales ? scales[r * (cols / block) + k / block] : 1.0f);                       \
             }                                                                                                        \

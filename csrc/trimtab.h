@@ -28,6 +28,9 @@
 enum { PORTABLE = 0, AVX2 = 1, AVX512 = 2 };
 enum { FLOAT32 = 0, FLOAT16 = 1, BFLOAT16 = 2 };
 
+/* Bytes from what is in work to what is prefetched: processors alone look only to the end of a page of 4 KB. */
+#define AHEAD 16384
+
 #define NESTED_SHIFT 8 /* 256 scales share a nested scale */
 #define LARGEST_BLOCK 4096
 
