@@ -20,6 +20,7 @@ from trimtab.cli import (
     models,
     plan,
     quantize,
+    serve,
     train,
 )
 from trimtab.core.errors import TrimtabError, UsageError
@@ -46,6 +47,7 @@ app.command(name="generate")(generate.generate)
 app.command(name="chat")(chat.chat)
 app.command(name="merge")(merge.merge)
 app.command(name="export")(export.export)
+app.command(name="serve")(serve.serve)
 app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)
 

@@ -42,7 +42,7 @@ def plan(
     show(job, Output(as_json, quiet))
 
 
-def read_bytes(text: str) -> int:
+def read_bytes(text: str, *, option: str = "--memory") -> int:
     """Read a size such as 48GB or 512MiB.
 
     Raises:
@@ -50,7 +50,7 @@ def read_bytes(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].upper() not in UNITS or float(match[1]) == 0:
-        raise RangeError(f"--memory {text}: expected a size such as 48GB or 512MiB.")
+        raise RangeError(f"{option} {text}: expected a size such as 48GB or 512MiB.")
     return int(float(match[1]) * UNITS[match[2].upper()])
 
 

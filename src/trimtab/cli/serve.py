@@ -1,0 +1,171 @@
+"""``trimtab serve``: OpenAI's interface and the page, from this machine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
+
+import typer
+
+from trimtab.cli.chat import name_adapters
+from trimtab.cli.console import AsJson, Debug, Quiet
+from trimtab.cli.plan import read_bytes
+from trimtab.core.errors import UsageError
+from trimtab.core.job import Event, Note, Result
+
+if TYPE_CHECKING:
+    from trimtab.models.load import Quantization
+    from trimtab.serve.loading import Capacity
+    from trimtab.serve.service import Service
+
+LEAST_TOKEN_CHARACTERS: Final = 16
+MOST_TOKEN_CHARACTERS: Final = 4096
+RUNS: Final = Path("runs")
+INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True)
+class Serving(Event):
+    """The server listens; ``token`` is empty where none is asked for."""
+
+    name: ClassVar[str] = "serving"
+    url: str
+    models: list[str]
+    token: str = ""
+
+
+def serve(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="As of generate; without one the page shows runs only.")
+    ] = None,
+    adapter: Annotated[list[Path] | None, typer.Option("--adapter", help="Adapter folder; may be repeated.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Address; others than this machine's need a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8765,
+    token_file: Annotated[Path | None, typer.Option("--token-file", help="Holds the token to ask for.")] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", help="Another name of this server, as a proxy passes it on.")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=1024, help="Most answers written at once.")] = 16,
+    cache: Annotated[str, typer.Option("--cache", help="Memory for prompts that are remembered.")] = "256MiB",
+    queue: Annotated[int, typer.Option("--queue", min=1, max=4096, help="Most answers that wait or run.")] = 32,
+    runs: Annotated[Path | None, typer.Option("--runs", help="Run folders to show; ./runs where it exists.")] = None,
+    quantize: Annotated[
+        Literal["nf4", "none"] | None,
+        typer.Option("--quantize", help="Form of dense weights; as the adapters learned, else nf4."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> int:
+    """Answer programs through OpenAI's interface, and people through a page."""
+    from trimtab.serve.app import create_app
+    from trimtab.serve.loading import Capacity
+    from trimtab.serve.running import Server, is_loopback, listen
+
+    tell = _Teller(as_json=as_json, quiet=quiet)
+    given = None if token_file is None else _read_token(token_file)
+    token = given or (None if is_loopback(host) else secrets.token_urlsafe(32))
+    folder = _runs_folder(runs)
+    capacity = Capacity(batch, queue, read_bytes(cache, option="--cache"))
+    taken = listen(host, port)
+    try:
+        service = None if model is None else _load(model, adapter or [], quantize, capacity, tell)
+        names = [name.lower() for name in allow_host or []]
+        hosts = names if is_loopback(host) else [*names, host, "*"]
+        server = Server(create_app(service, token=token, hosts=hosts, runs_folder=folder))
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{taken.getsockname()[1]}"
+        tell.serving(Serving(url, [] if service is None else service.names.all(), token or ""), printed=given is None)
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is no warning to the owner
+        server.run(sockets=[taken])
+    finally:
+        taken.close()
+    tell.event(Result({"url": url, "generated": 0 if service is None else service.engine.counters.generated}))
+    return INTERRUPTED if server.stopped_by == signal.SIGINT else 0
+
+
+class _Teller:
+    """Prints events as lines for a person, or as JSON for a program."""
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self._as_json, self._quiet = as_json, quiet
+
+    def event(self, event: Event, *lines: str) -> None:
+        if self._as_json:
+            print(json.dumps(event.to_json()), flush=True)
+        elif not self._quiet:
+            for line in lines:
+                typer.echo(line)
+
+    def note(self, text: str) -> None:
+        self.event(Note(text), text)
+
+    def serving(self, event: Serving, *, printed: bool) -> None:
+        """Say where and who answers; a token from a file is not repeated."""
+        event = event if printed else Serving(event.url, event.models)
+        lines = [f"Page:   {event.url}/", f"OpenAI: {event.url}/v1"]
+        lines.append(f"Models: {', '.join(event.models) or 'none; start with a MODEL to get answers'}")
+        lines += [f"Token:  {event.token} (send it as: Authorization: Bearer TOKEN)"] if event.token else []
+        self.event(event, *lines, "Ctrl-C stops; SIGTERM lets running answers end first.")
+
+
+def _load(model: str, adapters: list[Path], quantize: str | None, capacity: Capacity, tell: _Teller) -> Service:
+    from trimtab.core.device import work_offline
+    from trimtab.serve.loading import load_service
+    from trimtab.store.resolve import resolve
+
+    folder = resolve(model)
+    named = name_adapters(adapters)
+    work_offline()
+    quantization = _quantization(folder, list(named.values()), quantize)
+    form = "as stored" if quantization is None else f"linear weights in {quantization.kind}"
+    tell.note(f"Loading {folder} ({form}){''.join(f' with {path}' for path in named.values())}")
+    return load_service(folder, adapters=named, quantization=quantization, capacity=capacity)
+
+
+def _quantization(folder: Path, adapters: list[Path], quantize: str | None) -> Quantization | None:
+    """Choose the form of dense weights: as told, else as the adapters learned, else NF4."""
+    from trimtab.models.config import read_model_config
+    from trimtab.models.load import Quantization
+    from trimtab.models.trained_base import quantization_like
+    from trimtab.store.adapter_base import read_base
+
+    if "quantization_config" in read_model_config(folder) or quantize == "none":
+        return None
+    learned = {path: base.form for path in adapters if (base := read_base(path)) is not None}
+    if quantize == "nf4" or not learned:
+        return Quantization("nf4")
+    if len(set(learned.values())) > 1:
+        forms = ", ".join(f"{path}: {form or 'dense'}" for path, form in learned.items())
+        raise UsageError(f"the adapters learned on different forms of the weights ({forms}). Choose with --quantize.")
+    form = next(iter(learned.values()))
+    return None if form is None else quantization_like(form)
+
+
+def _read_token(path: Path) -> str:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--token-file {path}: cannot be read ({error}). Give a text file with the token.") from error
+    fits = LEAST_TOKEN_CHARACTERS <= len(token) <= MOST_TOKEN_CHARACTERS
+    if not (fits and token.isascii() and token.isprintable() and " " not in token):
+        raise UsageError(
+            f"--token-file {path}: holds {len(token)} characters; allowed are {LEAST_TOKEN_CHARACTERS} to "
+            f"{MOST_TOKEN_CHARACTERS} of printable ASCII without spaces. Write one: openssl rand -hex 32 > {path}"
+        )
+    return token
+
+
+def _runs_folder(runs: Path | None) -> Path | None:
+    if runs is None:
+        return RUNS if RUNS.is_dir() else None
+    if not runs.is_dir():
+        raise UsageError(f"--runs {runs}: there is no such folder. Give the one that holds run folders.")
+    return runs

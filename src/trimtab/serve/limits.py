@@ -1,0 +1,84 @@
+"""How much a client may send, in which form, and how long it may take."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from trimtab.serve.api_error import ApiError
+
+MAX_BODY_BYTES: Final = 1 << 20
+BODY_TIMEOUT_S: Final = 30.0
+JSON: Final = "application/json"
+DIGITS_OF_A_LENGTH: Final = 19
+
+
+class Limits:
+    """Refuses bodies that are too large, too slow, or no JSON."""
+
+    def __init__(self, app: ASGIApp, *, timeout_s: float = BODY_TIMEOUT_S) -> None:
+        """Stand before an app."""
+        self._app, self._timeout_s = app, timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on a request whose body has come as it should; the app gets it in one piece.
+
+        Raises:
+            ApiError: 408, 413 or 415.
+        """
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        _check_headers(scope)
+        try:
+            body = await asyncio.wait_for(_read(receive), self._timeout_s)
+        except TimeoutError as error:
+            message = f"the body did not come within {self._timeout_s:g} s. Send it faster."
+            raise ApiError(408, message, code="timeout", headers={"Connection": "close"}) from error
+        if body is None:
+            return
+        given: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receiving() -> Message:
+            return given.pop() if given else await receive()
+
+        await self._app(scope, receiving, send)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Read a body; None where the client went meanwhile."""
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _check_headers(scope: Scope) -> None:
+    headers = Headers(scope=scope)
+    length = headers.get("content-length", "0")
+    if len(length) > DIGITS_OF_A_LENGTH or not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        raise _too_large()
+    if scope["method"] != "POST":
+        return
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != JSON:
+        raise ApiError(415, f"Content-Type {kind!r:.80}: allowed is {JSON}.", code="unsupported_media_type")
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        message = f"Content-Encoding {coding!r:.80}: allowed is none. Send the body as it is."
+        raise ApiError(415, message, code="unsupported_media_type")
+
+
+def _too_large() -> ApiError:
+    message = f"the body is larger than {MAX_BODY_BYTES} bytes. Send less."
+    return ApiError(413, message, code="body_too_large", headers={"Connection": "close"})
