@@ -205,7 +205,7 @@ def trimtab_side(side: str, files: Path, _threads: int) -> Reader:
         if afresh:
             kept.pop().close()
             kept.append(decoder.start())
-        return int(decoder.read([Read(kept[0], tuple(tokens))])[0][-1].argmax())
+        return int(decoder.read([Read(kept[0], tuple(tokens), written=not afresh)])[0][-1].argmax())
 
     return read
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import tiny
 from needs import need
 from trimtab.core.errors import RangeError
-from trimtab.kernels import ops
+from trimtab.kernels import cpu, ops
 from trimtab.models.decoder import Read
 from trimtab.models.llama.decoder import MOST_TOKENS, LlamaDecoder
 from trimtab.models.llama.family import obstacle
@@ -67,6 +67,11 @@ def read_in_parts(decoder: LlamaDecoder, ids: Tensor, *borders: int) -> Tensor:
     return torch.cat([decoder.read([read])[0] for read in reads])
 
 
+def hold_to(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = min(level, cpu.level())
+    monkeypatch.setattr(cpu, "level", lambda: allowed)
+
+
 def assert_close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
@@ -88,10 +93,14 @@ def test_weights_in_16_bits_are_read_without_loss(dtype: torch.dtype) -> None:
     assert_close(read_in_parts(LlamaDecoder(net), ids, 10, 11, 12), truth(net.float(), ids))
 
 
+@pytest.mark.parametrize("level", [1, 2])
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("stored", ["float32", "nf4", "int8"])
 @pytest.mark.parametrize("name", ["llama", "biased", "odd sizes"])
-def test_a_sequence_has_the_same_bits_in_any_company(name: str, stored: Any, exact: bool) -> None:
+def test_a_sequence_has_the_same_bits_in_any_company(
+    name: str, stored: Any, exact: bool, level: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_to(level, monkeypatch)
     net = NETWORKS[name]()
     if stored != "float32":
         quantize_linears(net, kind=stored, double=stored == "nf4")
@@ -133,10 +142,7 @@ def test_a_narrower_head_changes_logits_a_little(head: Any, error: float) -> Non
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_each_instruction_set_gives_these_logits(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trimtab.kernels import cpu
-
-    allowed = min(level, cpu.level())
-    monkeypatch.setattr(cpu, "level", lambda: allowed)
+    hold_to(level, monkeypatch)
     net = quantize_linears(tiny.llama())
     ids = ids_of(50)
     assert_close(read_in_parts(LlamaDecoder(net), ids, 30, 31), truth(net, ids))
