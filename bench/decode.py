@@ -5,6 +5,7 @@ table gives medians. All sides have 4-bit weights: trimtab and bitsandbytes the 
 float32 compute), llama.cpp its own file: for SmolLM2 the one the model came in (Q4_1), for the 1.1-billion-parameter
 shape with random weights a Q4_0 that its own tool makes. "bus" is the time to read every byte that a token needs once,
 at the bandwidth measured in the same round. Prompt reading is compared with transformers on float32 weights as well.
+For each form of the output head a second table states what it changes in the logits of a real text.
 
     python bench/decode.py [--rounds 3] [--threads 2 1] [--models smollm2 1.1b] [--json rows.json]
 
@@ -45,7 +46,9 @@ SHAPE = {
     "tie_word_embeddings": True,
 }
 COLUMNS = ("model", "what", "threads", "ours", "peer", "theirs", "ratio", "goal")
+HEAD_COLUMNS = ("head", "MB", "rms difference of logits, relative", "largest", "same likeliest token")
 BUFFER_FLOATS = 64 << 20
+TEXT, TEXT_TOKENS = Path(__file__).parent / "data" / "tinyshakespeare.txt.gz", 512
 
 
 def main(argv: list[str]) -> None:
@@ -62,12 +65,17 @@ def main(argv: list[str]) -> None:
         print(json.dumps(measure(given.side, given.files, given.threads[0])))
         return
     rows: list[dict[str, Any]] = []
+    heads: list[dict[str, Any]] = []
     for model in given.models:
         with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as temporary:
             files = make_files(model, Path(temporary))
             for threads in given.threads:
                 rows += compare(model, files, threads, given.rounds)
+            if model == "smollm2":
+                heads = compare_heads(files)
     print_table(rows, COLUMNS)
+    print_table(heads, HEAD_COLUMNS)
+    rows += heads
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
@@ -249,6 +257,38 @@ def llama_cpp_side(_side: str, files: Path, threads: int) -> Reader:
         return int(torch.frombuffer(address, dtype=torch.float32).argmax())
 
     return read
+
+
+def compare_heads(files: Path) -> list[dict[str, Any]]:
+    """Say what each form of the output head changes, everything else being exact."""
+    import gzip
+
+    import torch
+
+    from trimtab.models.decoder import Read
+    from trimtab.models.llama.decoder import LlamaDecoder
+    from trimtab.models.load import load_network
+    from trimtab.models.tokenizer import read_tokenizer
+
+    text = gzip.decompress(TEXT.read_bytes()).decode()[: 8 * TEXT_TOKENS]
+    ids = tuple(read_tokenizer(files / "nf4")(text).input_ids[:TEXT_TOKENS])
+    net: Any = load_network(files / "nf4")
+    weights = net.lm_head.weight.numel()
+    rows, exact = [], torch.empty(0)
+    for head, bits in (("stored", 32.0), ("int8", 9.0), ("nf4", 4.127)):
+        decoder = LlamaDecoder(net, head=head)
+        (logits,) = decoder.read([Read(decoder.start(), ids, "all")])
+        exact = logits if head == "stored" else exact
+        rows.append(
+            {
+                "head": head,
+                "MB": round(weights * bits / 8e6, 1),
+                "rms difference of logits, relative": f"{float((logits - exact).norm() / exact.norm()):.6f}",
+                "largest": f"{float((logits - exact).abs().max()):.4f}",
+                "same likeliest token": f"{float((logits.argmax(1) == exact.argmax(1)).float().mean()):.3f}",
+            }
+        )
+    return rows
 
 
 def bytes_a_token(files: Path) -> int:

@@ -15,6 +15,7 @@ from trimtab.models.config import MAX_CONFIG_BYTES, read_model_config
 from trimtab.models.decoder import Decoder
 from trimtab.models.llama.decoder import LlamaDecoder
 from trimtab.models.llama.family import missing_code, obstacle
+from trimtab.models.llama.weights import Head
 from trimtab.models.load import Quantization, load_network
 from trimtab.models.transformers_decoder import TransformersDecoder
 from trimtab.nn.linear import set_exact
@@ -31,6 +32,7 @@ def load_decoder(
     adapters: Mapping[str, Path] | None = None,
     quantization: Quantization | None = None,
     exact: bool = False,
+    head: Head | None = None,
 ) -> Decoder:
     """Load a model folder, ready to be run token by token.
 
@@ -39,7 +41,9 @@ def load_decoder(
         adapters: PEFT folders by the names under which states will be started.
         quantization: how to store the linear weights; None keeps them as they are.
         exact: float32 arithmetic throughout and the output head as it is stored; False rounds activations to 15 bits
-            where single vectors meet 4-bit weights, and holds the head in 8 bits.
+            where written tokens meet 4-bit weights.
+        head: how the lean decoder holds the output head; "stored" where ``exact``, else "int8" in blocks of 32, where
+            None. docs/benchmarks.md states what each changes.
 
     Raises:
         MissingError: a file is absent.
@@ -49,15 +53,16 @@ def load_decoder(
     net = load_network(folder, quantization=quantization)
     for name, path in (adapters or {}).items():
         load_adapter(net, path, adapter=name)
-    return decoder_of(net, exact=exact, name=folder.name)
+    return decoder_of(net, exact=exact, head=head, name=folder.name)
 
 
-def decoder_of(net: nn.Module, *, exact: bool = False, name: str = "the model") -> Decoder:
+def decoder_of(net: nn.Module, *, exact: bool = False, head: Head | None = None, name: str = "the model") -> Decoder:
     """Give the fastest decoder that runs a loaded network; says once where that is transformers' own.
 
     Args:
         net: causal, with all adapters that will be asked for.
         exact: as of ``load_decoder``.
+        head: as of ``load_decoder``.
         name: how to call it.
 
     Raises:
@@ -65,8 +70,8 @@ def decoder_of(net: nn.Module, *, exact: bool = False, name: str = "the model") 
     """
     problem = obstacle(net) or missing_code()
     if problem is None:
-        return LlamaDecoder(net, head="stored" if exact else "int8", exact=exact)
-    _log.info("%s is run by transformers, which is slower: %s.", name, problem)
+        return LlamaDecoder(net, head=head or ("stored" if exact else "int8"), exact=exact)
+    _log.warning("%s is run by transformers, which is slower: %s.", name, problem)
     return TransformersDecoder(set_exact(net, exact))
 
 
