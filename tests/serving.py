@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,7 @@ from trimtab.serve.model_names import ModelNames
 from trimtab.serve.running import Server, listen
 from trimtab.serve.service import Service
 from trimtab.serve.speech import Speech
+from trimtab.text.engine import Engine
 
 BASE = "tiny"
 FIRST, SECOND = f"{BASE}:first", f"{BASE}:second"
@@ -30,7 +32,7 @@ class Running:
         service: what answers.
     """
 
-    def __init__(self, server: Server, service: Service, port: int, thread: threading.Thread) -> None:
+    def __init__(self, server: Server, service: Service | None, port: int, thread: threading.Thread) -> None:
         self.server, self.service, self.thread = server, service, thread
         self.port, self.url = port, f"http://127.0.0.1:{port}"
 
@@ -42,17 +44,33 @@ class Running:
         return httpx.Client(base_url=self.url, timeout=20, **options)
 
 
-def service(*, queue: int = 32, **options: Any) -> Service:
-    """Give a service on the tiny network with two adapters; options as of ``Engine``."""
-    decoder = engines.decoder()
-    engine = engines.engine(**options)
+class Slowed:
+    """A decoder that takes its time, so that a test can do something meanwhile."""
+
+    def __init__(self, decoder: Any, delay_s: float) -> None:
+        self._decoder, self._delay_s = decoder, delay_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
+
+    def read(self, reads: Any) -> Any:
+        time.sleep(self._delay_s)
+        return self._decoder.read(reads)
+
+
+def service(*, queue: int = 32, delay_s: float = 0.0, **options: Any) -> Service:
+    """Give a service on the tiny network with two adapters, each pass slowed; options as of ``Engine``."""
+    decoder = Slowed(engines.decoder(), delay_s) if delay_s else engines.decoder()
+    engine = Engine(decoder, engines.tokenizer(), **({"ends": ()} | options))
     return Service(engine, Speech.of(engines.tokenizer(), decoder), ModelNames(BASE, engines.ADAPTERS), queue=queue)
 
 
 @contextmanager
-def serving(given: Service | None = None, *, drain_s: float = 5.0, **options: Any) -> Iterator[Running]:
+def serving(
+    given: Service | None = None, *, without_model: bool = False, drain_s: float = 5.0, **options: Any
+) -> Iterator[Running]:
     """Serve while the block runs; options as of ``create_app``."""
-    given = given or service()
+    given = None if without_model else given or service()
     server = Server(create_app(given, **options), drain_s=drain_s)
     taken = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
@@ -66,6 +84,14 @@ def serving(given: Service | None = None, *, drain_s: float = 5.0, **options: An
             server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+    """Tell whether something becomes true in time."""
+    end = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()
 
 
 def _wait_for(running: Running) -> None:
