@@ -94,12 +94,11 @@ class RunFolders:
     def detail(self, name: str) -> dict[str, Any]:
         """Give all that a run folder says besides its measurements."""
         folder = self.find(name)
-        answers = read_answers(folder) if inside(folder, ANSWERS_NAME) else []
         return {
             **self.summary(name),
             "config": read_config(folder),
             "plan": read_plan(folder),
-            "answers": [{key: str(text) for key, text in vars(item).items()} for item in answers],
+            "answers": answers_of(folder),
             "adapter": (folder / ADAPTER).is_dir(),
         }
 
@@ -132,6 +131,16 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     """Read the plan of a run; None where it is absent or damaged."""
     plan = _parsed(_document(folder, PLAN_NAME))
     return plan if isinstance(plan, dict) else None
+
+
+def answers_of(folder: Path) -> list[dict[str, str]]:
+    """Read the held-out prompts of a run with their answers; none where their file is absent or damaged."""
+    if inside(folder, ANSWERS_NAME) is None:
+        return []
+    try:
+        return [{key: str(text) for key, text in vars(item).items()} for item in read_answers(folder)]
+    except RecursionError:
+        return []
 
 
 def read_rows(folder: Path, *, after: int = 0) -> Rows:
