@@ -19,6 +19,7 @@ from trimtab.serve.service import Service
 from trimtab.serve.speech import Speech
 from trimtab.text.engine import Engine
 
+FAMILY = "lean" if "lean" in engines.FAMILIES else "llama"
 BASE = "tiny"
 FIRST, SECOND = f"{BASE}:first", f"{BASE}:second"
 ASKED = {"model": BASE, "messages": [{"role": "user", "content": "the trim tab"}], "max_tokens": 8, "seed": 1}
@@ -60,7 +61,7 @@ class Slowed:
 
 def service(*, queue: int = 32, delay_s: float = 0.0, **options: Any) -> Service:
     """Give a service on the tiny network with two adapters, each pass slowed; options as of ``Engine``."""
-    decoder = Slowed(engines.decoder(), delay_s) if delay_s else engines.decoder()
+    decoder = Slowed(engines.decoder(FAMILY), delay_s) if delay_s else engines.decoder(FAMILY)
     engine = Engine(decoder, engines.tokenizer(), **({"ends": ()} | options))
     return Service(engine, Speech.of(engines.tokenizer(), decoder), ModelNames(BASE, engines.ADAPTERS), queue=queue)
 

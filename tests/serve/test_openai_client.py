@@ -9,7 +9,7 @@ import pytest
 
 import engines
 import serving
-from serving import ASKED, BASE, FIRST, SECOND
+from serving import ASKED, BASE, FAMILY, FIRST, SECOND
 from trimtab.text.engine import Request, Sampling
 
 
@@ -31,7 +31,7 @@ def written(model, *, seed=1, count=8):
     prompt = engines.tokenizer().apply_chat_template(ASKED["messages"], tokenize=False, add_generation_prompt=True)
     ids = tuple(engines.tokenizer()(prompt, add_special_tokens=False).input_ids)
     adapter = model.partition(":")[2] or None
-    return engines.alone(Request(ids, Sampling(count, temperature=1.0, seed=seed), adapter)).text
+    return engines.alone(Request(ids, Sampling(count, temperature=1.0, seed=seed), adapter), FAMILY).text
 
 
 def test_the_base_and_each_adapter_are_models(client):
@@ -133,7 +133,7 @@ def test_max_completion_tokens_is_the_newer_name(client):
 def test_without_a_limit_an_answer_fills_the_window(client):
     asked = {key: value for key, value in ASKED.items() if key != "max_tokens"}
     usage = client.chat.completions.create(**asked).usage
-    assert usage.total_tokens == engines.decoder().window + 1
+    assert usage.total_tokens == engines.decoder(FAMILY).window + 1
 
 
 def test_text_may_come_in_parts(client):
@@ -189,7 +189,7 @@ def completed(client, prompt, **changes):
 
 def test_a_completion_goes_on_from_bare_text(client):
     ids = tuple(engines.tokenizer()("on the").input_ids)
-    expected = engines.alone(Request(ids, Sampling(6, temperature=1.0, seed=1))).text
+    expected = engines.alone(Request(ids, Sampling(6, temperature=1.0, seed=1)), FAMILY).text
     assert completed(client, "on the").choices[0].text == expected
     assert completed(client, list(ids)).choices[0].text == expected
 

@@ -22,8 +22,8 @@ from trimtab.serve import page, runs
 from trimtab.serve.answering import answer
 from trimtab.serve.api_error import ApiError, as_api_error
 from trimtab.serve.guard import Guard, Rules
-from trimtab.serve.limits import Limits
-from trimtab.serve.messages import ChatAsked, CompletionAsked, read_asked
+from trimtab.serve.limits import Limits, check_json
+from trimtab.serve.messages import AskedKind, ChatAsked, CompletionAsked, read_asked
 from trimtab.serve.metrics import CONTENT_TYPE, Metrics, prometheus
 from trimtab.serve.openai_chat import Chat
 from trimtab.serve.openai_completions import Completions
@@ -104,7 +104,7 @@ class _Face:
         return PlainTextResponse(prometheus(self.metrics, gauges, tokens), media_type=CONTENT_TYPE)
 
     async def openapi(self, _: Request) -> Response:
-        return JSONResponse(describe())
+        return JSONResponse(describe([] if self._service is None else self._service.names.all()))
 
     async def models(self, _: Request) -> Response:
         names = [] if self._service is None else self._service.names.all()
@@ -114,11 +114,11 @@ class _Face:
         return _json(self._describe(self._running().names.check(request.path_params["model"])))
 
     async def chat(self, request: Request) -> Response:
-        asked = read_asked(ChatAsked, await request.body())
+        asked = await _read(request, ChatAsked)
         return await answer(request, self._running(), asked, Chat())
 
     async def completions(self, request: Request) -> Response:
-        asked = read_asked(CompletionAsked, await request.body())
+        asked = await _read(request, CompletionAsked)
         return await answer(request, self._running(), asked, Completions())
 
     def _describe(self, name: str) -> ModelReply:
@@ -130,6 +130,11 @@ class _Face:
             message = "no model is served here. Start the server with one: trimtab serve MODEL"
             raise ApiError(404, message, param="model", code="model_not_found")
         return self._service
+
+
+async def _read(request: Request, kind: type[AskedKind]) -> AskedKind:
+    check_json(request.headers)
+    return read_asked(kind, await request.body())
 
 
 def _json(reply: BaseModel, *, status: int = 200) -> Response:

@@ -1,4 +1,4 @@
-"""How much a client may send, in which form, and how long it may take."""
+"""How much a client may send, how long it may take, and in which form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIGITS_OF_A_LENGTH: Final = 19
 
 
 class Limits:
-    """Refuses bodies that are too large, too slow, or no JSON."""
+    """Refuses bodies that are too large or too slow."""
 
     def __init__(self, app: ASGIApp, *, timeout_s: float = BODY_TIMEOUT_S) -> None:
         """Stand before an app."""
@@ -27,7 +27,7 @@ class Limits:
         """Hand on a request whose body has come as it should; the app gets it in one piece.
 
         Raises:
-            ApiError: 408, 413 or 415.
+            ApiError: 408 or 413.
         """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -68,8 +68,14 @@ def _check_headers(scope: Scope) -> None:
     length = headers.get("content-length", "0")
     if len(length) > DIGITS_OF_A_LENGTH or not length.isdecimal() or int(length) > MAX_BODY_BYTES:
         raise _too_large()
-    if scope["method"] != "POST":
-        return
+
+
+def check_json(headers: Headers) -> None:
+    """Refuse a body that is no plain JSON by its headers; a page of another site could send such without being asked.
+
+    Raises:
+        ApiError: 415.
+    """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != JSON:
         raise ApiError(415, f"Content-Type {kind!r:.80}: allowed is {JSON}.", code="unsupported_media_type")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -36,12 +36,17 @@ REFUSALS: Final = {
 }
 
 
-@cache
-def describe() -> dict[str, Any]:
-    """Give the OpenAPI 3.1 document."""
+def describe(models: Sequence[str]) -> dict[str, Any]:
+    """Give the OpenAPI 3.1 document of a server.
+
+    Args:
+        models: names that are served.
+    """
     asked = [(kind, "validation") for kind in ASKED]
     replied = [(kind, "serialization") for kind in REPLIED]
     _, definitions = models_json_schema([*asked, *replied], ref_template=REFERENCE)  # type: ignore[list-item]
+    for kind in ASKED:
+        definitions["$defs"][kind.__name__]["properties"]["model"] = {"type": "string", "enum": list(models)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "trimtab", "version": __version__},
@@ -76,9 +81,15 @@ def _get_text(summary: str) -> dict[str, Any]:
 
 def _post(summary: str, asked: type[BaseModel], reply: type[BaseModel], chunk: type[BaseModel]) -> dict[str, Any]:
     done = _content("Done; with stream = true as server-sent events.", reply)
-    done["content"]["text/event-stream"] = {"schema": {"type": "string"}, "x-event": _reference(chunk)}
+    done["content"]["text/event-stream"] = {"schema": _event(chunk)}
     body = {"required": True, "content": {"application/json": {"schema": _reference(asked)}}}
     return {"summary": summary, "requestBody": body, "responses": {"200": done, **_refusals(tuple(REFUSALS))}}
+
+
+def _event(chunk: type[BaseModel]) -> dict[str, Any]:
+    """Describe each event of a stream; the last one says [DONE] in place of JSON."""
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": _reference(chunk)}
+    return {"type": "object", "properties": {"data": {"anyOf": [data, {"const": "[DONE]"}]}}, "required": ["data"]}
 
 
 def _refusals(statuses: tuple[str, ...]) -> dict[str, Any]:

@@ -97,10 +97,14 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # Named as TCP, or asyncio does not switch off Nagle's delay, and each token waits 40 ms for the one before.
         taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    except (OSError, UnicodeError) as error:
+        raise UsageError(_cannot_listen(host, port, error)) from error
+    try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(address)
         taken.listen()
-    except (OSError, OverflowError, UnicodeError) as error:
+    except OSError as error:
+        taken.close()
         raise UsageError(_cannot_listen(host, port, error)) from error
     return taken
 

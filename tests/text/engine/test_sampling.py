@@ -69,6 +69,20 @@ def test_without_temperature_the_likeliest_is_taken(penalty):
     assert choose(logits, row) == int(torch.where(seen_tokens(), scaled, logits).argmax())
 
 
+@pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-40, 100.0])
+@pytest.mark.parametrize("penalty", [5e-324, 1e-30, 100.0])
+@pytest.mark.parametrize("seen", [seen_tokens(), ~seen_tokens(), torch.ones(SIZE, dtype=torch.bool)])
+def test_the_smallest_and_largest_numbers_that_are_allowed_choose_a_token(temperature, penalty, seen):
+    (logits,) = random_logits()
+    token = choose(logits, Row(Sampling(temperature=temperature, repetition_penalty=penalty), 5, seen))
+    assert 0 <= token < SIZE
+
+
+def test_the_smallest_temperature_takes_the_likeliest():
+    (logits,) = random_logits()
+    assert choose(logits, Row(Sampling(temperature=5e-324), 5)) == int(logits.argmax())
+
+
 def test_another_seed_or_position_is_another_draw():
     logits, hot = torch.zeros(1000), {"temperature": 1.0}
     tokens = {choose(logits, Row(Sampling(seed=s, **hot), p)) for s in range(10) for p in range(10)}

@@ -17,6 +17,8 @@ from trimtab.text.engine.request import Sampling
 
 # Few enough bits that a share of a float64 sum never rounds up to all of it.
 DRAW_BITS: Final = 48
+LARGEST: Final = torch.finfo(torch.float32).max
+SMALLEST: Final = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,16 @@ def _adjusted(logits: Tensor, row: Row) -> Tensor:
     if row.seen is not None and penalty != 1:
         (ids,) = row.seen.nonzero(as_tuple=True)
         before = logits[ids]
-        logits = logits.index_copy(0, ids, torch.where(before > 0, before / penalty, before * penalty))
+        after = torch.where(before > 0, before / penalty, before * penalty).clamp(-LARGEST, LARGEST)
+        logits = logits.index_copy(0, ids, after)
     return logits if row.allowed is None else logits.masked_fill(~row.allowed, -torch.inf)
 
 
 def _draw(logits: NDArray[numpy.float32], sampling: Sampling, position: int) -> int:
     """Draw from what the filters leave, by one number on the running sum of chances in the order of ids."""
-    # The largest is 0 first, so that a tiny temperature cannot overflow to infinity.
-    scaled = (logits - logits.max()) / numpy.float32(sampling.temperature)
+    # The largest is 0 first, so that a tiny temperature makes only the others infinitely unlikely.
+    with numpy.errstate(over="ignore"):
+        scaled = (logits - logits.max()) / numpy.float32(max(sampling.temperature, SMALLEST))
     ids: NDArray[numpy.intp] | None = None
     if 0 < sampling.top_k < len(scaled):
         ids = numpy.flatnonzero(scaled >= _nth_largest(scaled, sampling.top_k))
