@@ -60,7 +60,7 @@ def _qlora(out: Path, seconds: float, seed: int) -> Job:
     yield Note("Next:", "heading")
     yield Note(f"trimtab chat {base} --adapter {values['adapter']}")
     yield Note(f"trimtab train {MODEL} --data your.jsonl --show")
-    yield Note(f"trimtab merge {base} {values['adapter']} --out {out / 'merged'}")
+    yield Note(f"trimtab serve {base} --adapter {values['adapter']}  # both side by side in a browser")
     yield Result({**values, **sizes})
 
 
