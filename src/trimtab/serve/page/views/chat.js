@@ -194,9 +194,8 @@ class Chat {
   }
 
   toEnd() {
-    if (!this.follows) return;
     requestAnimationFrame(() => {
-      this.log.scrollTop = this.log.scrollHeight;
+      if (this.follows) this.log.scrollTop = this.log.scrollHeight; // asked now: a scroll is told just before a frame
     });
   }
 

@@ -1,0 +1,92 @@
+"""A real browser on a real server. Whatever a test does, the page must not complain, nor ask anybody else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+import serving
+from needs import need
+from run_folders import write_run
+from serving import Running
+
+TOKENS = 12
+DELAY_S = 0.008
+"""A pass: long enough to see an answer grow."""
+WAIT_MS = 8000
+USUAL = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce"}
+"""Motion costs a machine without a GPU more than all else."""
+Opening = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    need(found is not None, "Chromium", "Debian: apt-get install chromium.")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    write_run(root, "demo")
+    write_run(root, "live", running=True, finished=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(runs_folder: Path) -> Iterator[Running]:
+    with serving.serving(serving.service(delay_s=DELAY_S), runs_folder=runs_folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def blank(browser: Browser, server: Running) -> Iterator[Page]:
+    """Give a page of the server's origin, for tests of its modules alone."""
+    page = browser.new_page()
+    page.goto(f"{server.url}/page/early.js")  # shown as plain text, so that no module runs
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def problems() -> list[str]:
+    """Everything that went wrong in pages; a test that brings trouble about clears what it expects."""
+    return []
+
+
+@pytest.fixture
+def opening(browser: Browser, server: Running, problems: list[str]) -> Iterator[Opening]:
+    """Give what opens the page in a browser of its own, with options of a browser's context."""
+    contexts: list[BrowserContext] = []
+
+    def open_page(path: str = "#/chat", *, url: str = server.url, tokens: int = TOKENS, **options) -> Page:
+        context = browser.new_context(**(USUAL | options))
+        contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        sampling = json.dumps({"max_tokens": tokens, "seed": 1})
+        context.add_init_script(f"localStorage['trimtab.sampling'] ??= {json.dumps(sampling)}")
+        page = context.new_page()
+        page.on("console", lambda said: said.type in ("error", "warning") and problems.append(said.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: _check_address(request.url, url, problems))
+        page.goto(f"{url}/{path}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+def _check_address(asked: str, url: str, problems: list[str]) -> None:
+    if not asked.startswith((f"{url}/", "blob:", "data:")):
+        problems.append(f"asked somebody else: {asked}")
