@@ -83,6 +83,7 @@ def test_the_pointer_reads_out_all_charts_at_one_step(opening):
 def test_arrow_keys_read_out_steps(opening):
     page = opening("#/runs/demo")
     drawing = page.locator(".chart-drawing").first
+    drawing.locator(".line").first.wait_for()
     drawing.focus()
     for pressed, step in [("End", 10), ("ArrowLeft", 9), ("ArrowLeft", 8), ("ArrowRight", 9), ("Home", 1)]:
         page.keyboard.press(pressed)
@@ -93,6 +94,7 @@ def test_arrow_keys_read_out_steps(opening):
 def test_the_loss_can_be_drawn_in_powers_of_ten(opening):
     page = opening("#/runs/demo")
     line = page.locator(".chart-drawing .line.held")
+    line.wait_for()
     before = page.locator(".chart-y").all_inner_texts()
     page.get_by_role("button", name="Logarithmic scale").click()
     expect(page.get_by_role("button", name="Logarithmic scale")).to_have_attribute("aria-pressed", "true")

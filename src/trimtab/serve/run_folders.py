@@ -252,7 +252,7 @@ def _holder_lives(folder: Path) -> bool:
 
 
 def _changed(folder: Path) -> float:
-    return max(_modified(folder / name) or 0.0 for name in (".", *MARKS))
+    return max(_modified(folder / name) or 0.0 for name in MARKS)
 
 
 def _modified(path: Path | None) -> float | None:

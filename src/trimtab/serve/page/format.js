@@ -24,12 +24,21 @@ export function small(value) {
 
 /** Bytes in decimal units, as the report writes them. */
 export function bytes(count) {
-  if (!isNumber(count)) return NONE;
-  for (const unit of ["B", "kB", "MB"]) {
-    if (Math.abs(count) < 999.5) return `${Number(count.toPrecision(3))} ${unit}`;
-    count /= 1000;
-  }
-  return `${count.toFixed(2)} GB`;
+  const [number, unit] = inUnit(count);
+  return unit === "GB" ? `${number.toFixed(2)} GB` : scaled(number, unit, 3);
+}
+
+/** Bytes on an axis, where neighbours must differ. */
+export const roundBytes = (count) => scaled(...inUnit(count), 4);
+
+const scaled = (number, unit, digits) => (unit ? `${Number(number.toPrecision(digits))} ${unit}` : NONE);
+
+function inUnit(count) {
+  if (!isNumber(count)) return [0, ""];
+  const units = ["B", "kB", "MB", "GB"];
+  let at = 0;
+  for (; at < units.length - 1 && Math.abs(count) >= 999.5; at += 1) count /= 1000;
+  return [count, units[at]];
 }
 
 /** Seconds as the two largest units that matter. */

@@ -65,7 +65,7 @@ export class AnswerView {
   }
 }
 
-/** "128 tokens · 24.3 tokens/s · first after 0.21 s · prompt 45, 32 cached" */
+/** "128 tokens", "24.3 tokens/s", "first after 0.21 s", "prompt 45, 32 cached" */
 function countsLine(counts) {
   const speed = speedOf(counts);
   const parts = [["count", counted(counts.tokens, "token")]];

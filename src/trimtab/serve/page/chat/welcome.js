@@ -3,7 +3,7 @@
 import { h } from "../dom.js";
 
 const EXAMPLES = [
-  "A boat sails 18 miles in 3 hours. How far does it sail in 5 hours?",
+  "A box holds 8 eggs. How many eggs are in 4 boxes?",
   "Explain what a trim tab does, in three short sentences.",
   "Write a haiku about a lighthouse in fog.",
 ];
