@@ -148,7 +148,7 @@ def test_a_run_without_measurements_says_so(opening, runs_folder):
 
 
 TICKS = """async ([kind, values]) => {
-  const scale = (await import("/page/runs/scale.js"))[kind](values);
+  const scale = (await import("/page/run/scale.js"))[kind](values);
   return [scale.ticks, scale.place(scale.low), scale.place(scale.high)];
 }"""
 
@@ -166,7 +166,7 @@ def test_ticks_are_those_of_the_report(blank, values, ticks):
 
 def test_a_long_curve_is_thinned_without_losing_its_spikes(blank):
     thinned = """async () => {
-      const { thinned } = await import("/page/runs/scale.js");
+      const { thinned } = await import("/page/run/scale.js");
       const points = Array.from({ length: 50000 }, (_, x) => [x, x === 31234 ? 99 : Math.sin(x / 50)]);
       const left = thinned(points, 600);
       return [left.length, Math.max(...left.map(([, y]) => y)), left.every(([x], at) => !at || x > left[at - 1][0])];

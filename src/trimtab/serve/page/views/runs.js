@@ -1,7 +1,7 @@
 // Runs: all of them, or one.
 
-import { RunDetail } from "../runs/detail.js";
-import { RunList } from "../runs/list.js";
+import { RunDetail } from "../run/detail.js";
+import { RunList } from "../run/list.js";
 
 export const title = "Runs";
 export const path = "runs";
