@@ -123,9 +123,8 @@ def plan_events(plan: Plan, *, steps: int | None = None) -> Iterator[Event]:
     yield Note(f"{verdict} {_bytes(plan.limit_bytes)}.", "info" if plan.fits else "warning")
     if plan.paged_bytes:
         yield Note(f"{_bytes(plan.paged_bytes)} of optimizer state will be paged out and fetched ahead of its use.")
-    millions = plan.learning / 1e6
     yield Note(
-        f"{millions:.3g} million of {plan.parameters / 1e6:.4g} million parameters learn; 16-bit full tuning with Adam "
+        f"{_in_words(plan.learning)} of {_in_words(plan.parameters)} parameters learn; 16-bit full tuning with Adam "
         f"would need {_bytes(plan.full_tuning_bytes)} before activations."
     )
     for sentence in plan.advice:
@@ -202,3 +201,8 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _in_words(count: int) -> str:
+    """Write a large number as people say it."""
+    return f"{count / 1e9:.3g} billion" if count >= 1e9 else f"{count / 1e6:.3g} million"
