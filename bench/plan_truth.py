@@ -63,7 +63,8 @@ def write_rows(path: Path) -> Path:
     """Write rows that are longer than every window."""
     text = gzip.decompress(TEXT.read_bytes()).decode()
     longest = 512 * CHARACTERS_A_TOKEN
-    rows = (text[start * longest : (start + 1) * longest] for start in range(ROWS))
+    starts = (start * longest % (len(text) - longest) for start in range(ROWS))
+    rows = (text[start : start + longest] for start in starts)
     path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
     return path
 
