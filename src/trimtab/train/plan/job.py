@@ -15,7 +15,7 @@ from trimtab.train.settings import TrainSettings
 LEAST_BUDGET: Final = 64 << 20
 GPU: Final = Place(program_bytes=600 << 20, other_bytes=2, gaps_share=0.0)
 CPU_OTHER_BYTES: Final = 4
-CPU_GAPS_SHARE: Final = 0.4
+CPU_GAPS_SHARE: Final = 0.65
 """Of the C library's allocator, measured with bench/plan_truth.py."""
 
 
