@@ -21,7 +21,7 @@ void look_at_keys(const attention *job, int64_t block, int64_t batch, int64_t qu
 }
 
 span columns_of(span block, int64_t key, int64_t panel) {
-    const int64_t first = larger(block.first - key, 0) / panel * panel;
+    const int64_t first = smaller(larger(block.first - key, 0) / panel * panel, TILE_KEYS);
     const int64_t end = smaller(block.end - key, TILE_KEYS);
     const span columns = {first, larger(first, end)};
     return columns;

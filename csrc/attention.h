@@ -102,7 +102,7 @@ typedef struct {
 
 void look_at_keys(const attention *job, int64_t block, int64_t batch, int64_t query, sight *seen);
 
-/* The columns of a tile of keys that a register block sees, from the beginning of a panel. */
+/* The columns of a tile of keys that a register block sees, from the beginning of a panel; none beyond the tile. */
 span columns_of(span block, int64_t key, int64_t panel);
 
 /* Products of a register block of rows with some columns of a tile, whole LANES of them; gives the end of the last. */

@@ -143,7 +143,8 @@ static void attend(int64_t heads, int64_t kv_heads, int64_t queries, int64_t key
     float *x[8], *totals = random_floats((size_t)ours);
     for (int i = 0; i < 8; i++) x[i] = random_floats((size_t)(sizes[i] * head));
     int32_t *starts = malloc((size_t)(batch * queries) * sizeof(int32_t));
-    for (int64_t i = 0; i < batch * queries; i++) starts[i] = (int32_t)(rand() % (keys + 4)) - 2;
+    for (int64_t i = 0; i < batch * queries; i++) /* anywhere; or one border, far along, as between packed examples */
+        starts[i] = (int32_t)(i < queries ? rand() % (keys + 4) - 2 : i % queries < queries / 2 ? 0 : keys - queries / 2);
     const strided q = {x[0], heads * queries * head, queries * head, head};
     const strided k = {x[1], keys * kv_heads * head, head, kv_heads * head}, v = {x[2], k.batch, k.head, k.time};
     const gradients all = {{x[3], queries * heads * head, head, heads * head}, x[4], totals, x[5], x[6], x[7]};
@@ -157,7 +158,7 @@ static void attend(int64_t heads, int64_t kv_heads, int64_t queries, int64_t key
 }
 
 int main(void) {
-    const int64_t lengths[][2] = {{1, 1}, {5, 3}, {12, 12}, {47, 96}, {49, 97}, {100, 100}, {33, 200}};
+    const int64_t lengths[][2] = {{1, 1}, {5, 3}, {12, 12}, {47, 96}, {49, 97}, {100, 100}, {33, 200}, {60, 700}};
     const int64_t heads[] = {1, 8, 33, 256};
     for (int level = 0; level <= trimtab_cpu_level(); level++)
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)

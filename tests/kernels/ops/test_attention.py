@@ -86,6 +86,11 @@ def test_each_query_sees_from_its_start_to_its_own_place(kind, impl):
     torch.testing.assert_close(apply(inputs, starts, impl), formula(inputs, starts), rtol=2e-5, atol=2e-5)
 
 
+def test_queries_beside_each_other_may_begin_several_tiles_of_keys_apart(impl):
+    inputs, starts = draw((1, 2, 1, 60, 700, 16)), torch.tensor([[0] * 30 + [650] * 30], dtype=torch.int32)
+    torch.testing.assert_close(apply(inputs, starts, impl), formula(inputs, starts), rtol=2e-5, atol=2e-5)
+
+
 def test_a_query_that_sees_nothing_gives_zeros_and_moves_nothing(impl):
     inputs = draw((1, 2, 1, 20, 20, 8))
     starts = torch.full((1, 20), 20, dtype=torch.int32)
