@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trimtab.core.job import Event, Job, Note, Progress, Result, Saved, Started, Table
+from trimtab.core.words import human_bytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -163,15 +164,6 @@ def _figure(name: str, value: Any) -> str:
     if "bytes" in name and isinstance(value, int | float):
         return human_bytes(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def human_bytes(count: float) -> str:
-    """Write a number of bytes for a person."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
 
 
 def _finite(value: Any) -> Any:

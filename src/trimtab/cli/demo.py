@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from trimtab.cli.console import AsJson, Debug, Output, Quiet, Seed, human_bytes, show
+from trimtab.cli.console import AsJson, Debug, Output, Quiet, Seed, show
 from trimtab.core.errors import RangeError
 from trimtab.core.job import Event, Job, Note, Result
+from trimtab.core.words import human_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Generator

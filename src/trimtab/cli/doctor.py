@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from trimtab.cli.console import AsJson, Debug, Output, Quiet, human_bytes, show
+from trimtab.cli.console import AsJson, Debug, Output, Quiet, show
 from trimtab.core.job import Job, Result, Table
+from trimtab.core.words import human_bytes
 
 
 def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:

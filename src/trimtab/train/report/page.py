@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from trimtab.core.words import human_bytes
 from trimtab.store.durable import write_bytes
 from trimtab.train.metrics import FILE_NAME as METRICS_NAME
 from trimtab.train.metrics import read_metrics
@@ -71,15 +72,6 @@ def write_report(folder: Path, report: Report) -> Path:
     path = folder / REPORT_NAME
     write_bytes(path, page.encode())
     return path
-
-
-def human_bytes(count: float) -> str:
-    """Write a number of bytes for a person."""
-    for unit in ("B", "kB", "MB"):
-        if abs(count) < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
 
 
 def _truth(report: Report, metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
