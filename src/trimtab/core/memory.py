@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 _STATUS = Path("/proc/self/status")
+_GROUP = Path("/sys/fs/cgroup")
 
 
 def resident_bytes() -> int:
@@ -28,7 +29,13 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def available_bytes() -> int:
-    """Give the memory that can still be taken without swapping."""
+    """Give the memory that can still be taken without swapping, or without passing the limit of a container."""
+    left = _left_in_group()
+    machine = _of_machine()
+    return machine if left is None else min(machine, left)
+
+
+def _of_machine() -> int:
     import os
 
     meminfo = Path("/proc/meminfo")
@@ -37,6 +44,19 @@ def available_bytes() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _left_in_group() -> int | None:
+    """Give what the control group (version 2) of a container leaves; None where it sets no limit.
+
+    Pages of files that the system can drop at any time do not count as used.
+    """
+    try:
+        limit, used = ((_GROUP / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current"))
+        counters = dict(line.split() for line in (_GROUP / "memory.stat").read_text(encoding="ascii").splitlines())
+        return max(int(limit) - int(used) + int(counters["inactive_file"]), 0) if limit.isdecimal() else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _status_bytes(key: str) -> int:
