@@ -34,7 +34,7 @@ def train(
     """Fine-tune a model on rows of text; the same command continues a stopped run to the same bits."""
     from trimtab.core.device import work_offline
     from trimtab.core.interrupt import Interrupted
-    from trimtab.store.resolve import resolve
+    from trimtab.store.resolve import HUB_PREFIX, resolve
     from trimtab.train.request import TrainRequest
     from trimtab.train.run import run
     from trimtab.train.settings import read_settings
@@ -43,7 +43,7 @@ def train(
     given = {key: value for key, value in overrides.items() if value is not None}
     resolved = read_settings(config=config, recipe=recipe, words=settings or (), overrides=given)
     folder = resolve(model)
-    if not (model.startswith("hf:") or data.startswith("hf:")):
+    if not (model.startswith(HUB_PREFIX) or data.startswith(HUB_PREFIX)):
         work_offline()
     run_folder = out or Path("runs") / f"{folder.name}-{resolved.method}"
     request = TrainRequest(folder, data, run_folder, resolved, model, device, tensorboard)

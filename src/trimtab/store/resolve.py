@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from trimtab.core.errors import MissingError, ResourceError, did_you_mean
 from trimtab.store.cards import models_folder, stored_models
 from trimtab.store.catalogue import CATALOGUE
 from trimtab.store.fetching import ensure_imported
 
-HUB_PREFIX = "hf:"
+HUB_PREFIX: Final = "hf:"
 
 
 def resolve(model: str) -> Path:

@@ -227,6 +227,8 @@ BAD_TABLES = {
     "column-twice": ("prompt,prompt\na,b\n", ":1:prompt: named twice in the header"),
     "header-only": ("prompt,completion\n", "no row can be used"),
     "bad-utf8": ("prompt,completion\na,\udce9\n", ":2: bad UTF-8 found at byte 2"),
+    "bad-utf8-in-a-cell": ('prompt,completion\n"a\n\udce9\nb",c\n', ":2: line 3 of this row is no text: bad UTF-8"),
+    "nul-in-a-cell": ('prompt,completion\n"a\n\0",c\n', ":2: line 3 of this row is no text: a NUL byte"),
 }
 
 
@@ -238,6 +240,14 @@ def test_a_bad_csv_row_is_named_by_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_rows(path)
     assert what in str(caught.value)
+
+
+def test_a_csv_row_with_a_line_that_is_no_text_is_skipped_whole_and_counted_once(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b'prompt,completion\n"a\n\xe9\n\xe9\nb",c\nd,e\n')
+    rows = read_rows(path, on_bad_row="skip")
+    assert [conversation.turns[0].content for conversation in rows] == ["d"]
+    assert (rows.skipped, len(rows.problems)) == (1, 1)
 
 
 def test_a_torn_gzip_file_says_where_it_ends(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ def test_unranked_replies_come_after_ranked_ones_in_the_files_order(rows_file: W
     assert paths_of(read_rows(rows_file(*rows), paths="all")) == [["a", "ad"], ["a", "ab"], ["a", "ac"]]
 
 
+def test_a_rank_beyond_every_number_is_none(rows_file: Write) -> None:
+    path = rows_file(message("a", None), message("ab", "a", rank=77), message("ac", "a", rank=7))
+    path.write_text(path.read_text().replace("77", "1e999"))
+    assert paths_of(read_rows(path, paths="all")) == [["a", "ac"], ["a", "ab"]]
+
+
 def test_a_deleted_message_is_left_out_with_its_replies_and_counted(rows_file: Write) -> None:
     rows = [row if row["message_id"] != "ac" else {**row, "deleted": True} for row in TREE]
     found = read_rows(rows_file(*rows))

@@ -201,6 +201,14 @@ def test_csv_cells_may_hold_commas_quotes_and_line_ends(tmp_path: Path) -> None:
     assert [conversation.place for conversation in rows] == [f"{path}:2", f"{path}:4"]
 
 
+def test_blank_lines_in_a_csv_cell_are_kept_and_those_between_rows_are_not_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('\nprompt,completion\n\n"one\n\n \ntwo",d\n\n  \ne,f\n\n')
+    rows = read_rows(path)
+    assert turns_of(rows) == [("user", "one\n\n \ntwo"), ("assistant", "d")]
+    assert [conversation.place for conversation in rows] == [f"{path}:4", f"{path}:10"]
+
+
 def test_a_text_file_keeps_its_lines_and_blank_lines(tmp_path: Path) -> None:
     path = tmp_path / "rows.txt"
     path.write_text("one\n\n\ntwo\nthree")

@@ -11,26 +11,40 @@ from trimtab.train.data.rows import ROW_LIMIT_BYTES, Problem, Record
 
 
 class _Lines(Iterator[str]):
-    """The lines of a file as ``csv`` takes them; knows where the row at hand begins and which lines are no text."""
+    """The lines of a file as ``csv`` takes them; knows where the row at hand begins and which lines are no text.
+
+    Attributes:
+        place: of the row at hand.
+        torn: a line of the row at hand that is no text; None where all are.
+        problems: lines between rows that are no text.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._lines = read_lines(path)
+        self._lines = read_lines(path, blank=True)
         self._begun = False
         self.place = f"{path}:1"
+        self.torn: Problem | None = None
         self.problems: list[Problem] = []
 
     def begin_row(self) -> None:
-        self._begun = False
+        self._begun, self.torn = False, None
 
     def __next__(self) -> str:
         for line in self._lines:
             if isinstance(line, Problem):
-                self.problems.append(line)
-                continue
-            if not self._begun:
+                self._pass_over(line)
+            elif self._begun:
+                return line.text + "\n"
+            elif line.text.strip(" \t"):
                 self.place, self._begun = line.place, True
-            return line.text + "\n"
+                return line.text + "\n"
         raise StopIteration
+
+    def _pass_over(self, line: Problem) -> None:
+        if self._begun:
+            self.torn = self.torn or line
+        else:
+            self.problems.append(line)
 
 
 def csv_records(path: Path) -> Iterator[Record | Problem]:
@@ -55,9 +69,13 @@ def csv_records(path: Path) -> Iterator[Record | Problem]:
 def _next_row(reader: Iterator[list[str]], lines: _Lines) -> list[str] | Problem | None:
     lines.begin_row()
     try:
-        return next(reader, None)
+        row: list[str] | Problem | None = next(reader, None)
     except csv.Error as error:
-        return Problem(lines.place, "", f"no CSV row ({error}); check the quotes and commas")
+        row = Problem(lines.place, "", f"no CSV row ({error}); check the quotes and commas")
+    if lines.torn is not None:
+        number = lines.torn.place.rpartition(":")[2]
+        return Problem(lines.place, "", f"line {number} of this row is no text: {lines.torn.what}")
+    return row
 
 
 def _record(header: list[str], cells: list[str], place: str) -> Record | Problem:

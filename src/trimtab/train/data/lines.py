@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,14 +32,13 @@ def opened(path: Path) -> BufferedIOBase:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def sha256_of(path: Path) -> str:
-    """Hash a file as it lies on disk."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def read_lines(path: Path, *, blank: bool = False) -> Iterator[Line | Problem]:
+    """Give every line that holds anything; a line that is no text is a problem, and reading goes on after it.
 
-
-def read_lines(path: Path) -> Iterator[Line | Problem]:
-    """Give every line that holds anything; a line that is no text is a problem, and reading goes on after it."""
+    Args:
+        path: of the file.
+        blank: give blank lines too.
+    """
     number = 0
     with opened(path) as file:
         while True:
@@ -56,7 +54,7 @@ def read_lines(path: Path) -> Iterator[Line | Problem]:
                 return
             if len(raw) > ROW_LIMIT_BYTES:
                 yield _too_large(place, len(raw) + beyond)
-            elif raw.strip(b" \t\r\n" + (BYTE_ORDER_MARK if number == 1 else b"")):
+            elif blank or raw.strip(b" \t\r\n" + (BYTE_ORDER_MARK if number == 1 else b"")):
                 yield _decoded(raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw, place)
 
 

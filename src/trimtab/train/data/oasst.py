@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -97,7 +98,7 @@ def _message(row: Row, place: str, *, where: str = "") -> Message:
         text = optional_text(row, "text") if deleted else text_at(row, "text")
     except BadRow as problem:
         raise BadRow(f"{where}{problem.field}", problem.what) from None
-    return Message(place, role, text, _UNRANKED if rank is None or rank != rank else int(rank), deleted)
+    return Message(place, role, text, _UNRANKED if rank is None or not math.isfinite(rank) else int(rank), deleted)
 
 
 def from_messages(records: Iterable[Record]) -> Forest:

@@ -9,13 +9,14 @@ from itertools import chain, islice
 from pathlib import Path
 
 from trimtab.core.errors import DataError
+from trimtab.store.durable import hash_file
+from trimtab.store.resolve import HUB_PREFIX
 from trimtab.train.data import formats, oasst
 from trimtab.train.data.fields import kind_of
-from trimtab.train.data.lines import sha256_of
 from trimtab.train.data.oasst import Paths
 from trimtab.train.data.rows import BadRow, Conversation, Problem, Record, RowSet, refusal
 from trimtab.train.data.settings import OnBadRow
-from trimtab.train.data.sources import HUB_PREFIX, records_of
+from trimtab.train.data.sources import records_of
 
 ROWS_LOOKED_AT = 100
 """The format of a source is the one that most of its first rows have."""
@@ -59,7 +60,7 @@ def read_rows(source: str | Path, *, on_bad_row: OnBadRow = "stop", paths: Paths
 
 def _sha256(source: str | Path, conversations: list[Conversation]) -> str:
     if not str(source).startswith(HUB_PREFIX):
-        return sha256_of(Path(source))
+        return hash_file(Path(source)).sha256
     digest = hashlib.sha256()
     for conversation in conversations:
         digest.update(repr(conversation).encode())

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.core.errors import MissingError, ResourceError, UsageError, did_you_mean
+from trimtab.store.resolve import HUB_PREFIX
 from trimtab.train.data.csv_rows import csv_records
 from trimtab.train.data.json_rows import json_records, jsonl_records
 from trimtab.train.data.lines import read_lines
 from trimtab.train.data.rows import Problem, Record
 
-HUB_PREFIX = "hf:"
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 
 TEXT_BLOCK_CHARACTERS = 1_000_000
