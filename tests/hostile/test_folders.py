@@ -56,6 +56,8 @@ CONFIGS: dict[str, Callable[[Path], Any]] = {
     "bad UTF-8": config_of(b"\xff\xfe{}"),
     "a list": config_of("[]"),
     "100,000 deep": config_of('{"a":' * 100_000 + "1" + "}" * 100_000),
+    "600 deep": config_of('{"model_type": "llama", "a":' * 600 + "1" + "}" * 600),
+    "990 deep": config_of('{"model_type": "llama", "a":' * 990 + "1" + "}" * 990),
     "five megabytes": config_of('{"a": "' + "x" * 5_000_000 + '"}'),
     "no model_type": config_with(model_type=...),
     "a model_type that is a number": config_with(model_type=7),

@@ -101,6 +101,14 @@ def test_a_finished_file_that_was_damaged_since_is_made_again(source, tmp_path):
     assert weights(tmp_path / "out") == weights(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("content", ["", "[]", "[" * 100_000], ids=["empty", "a list", "100,000 deep"])
+def test_a_damaged_plan_of_a_conversion_is_not_built_upon(source, tmp_path, content):
+    stopped_after(source, tmp_path / "out", 1)
+    (tmp_path / "out" / PLAN_NAME).write_text(content)
+    with pytest.raises(RangeError, match="another conversion"):
+        result_of(quantize_folder(source, tmp_path / "out"))
+
+
 @pytest.mark.parametrize("changed", [{"kind": "fp4"}, {"block_size": 128}, {"double": False}], ids=str)
 def test_a_stopped_conversion_is_not_continued_with_other_settings(source, tmp_path, changed):
     stopped_after(source, tmp_path / "out", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,8 @@ from trimtab.core.errors import FormatError, MissingError, RangeError
 from trimtab.core.job import result_of
 from trimtab.models.export import export_model
 from trimtab.models.tokenizer import read_tokenizer
-from trimtab.store.gguf_tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, read_tokenizer_metadata
+from trimtab.store.gguf import read_gguf
+from trimtab.store.gguf_tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, read_tokenizer_metadata, write_tokenizer
 from trimtab.store.importing import import_gguf
 
 SIZE = tiny.vocabulary_size()
@@ -139,3 +141,14 @@ def test_a_padded_vocabulary_makes_the_round_trip(tmp_path):
     assert json.loads((tmp_path / "back" / "config.json").read_text())["vocab_size"] == SIZE + 9
     ids = [read_tokenizer(where)("the trimtab 26<unk>").input_ids for where in (source, tmp_path / "back")]
     assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize("flavour", [None, "default", "llama-bpe"])
+def test_a_file_that_does_not_name_a_known_way_of_splitting_is_refused(tmp_path, flavour):
+    source = tiny.llama_folder(tmp_path / "model")
+    result_of(export_model(source, tmp_path / "x.gguf", form="gguf"))
+    gguf = read_gguf(tmp_path / "x.gguf")
+    named = {**gguf.metadata, "tokenizer.ggml.pre": flavour}
+    changed = replace(gguf, metadata={key: value for key, value in named.items() if value is not None})
+    with pytest.raises(FormatError, match=rf"tokenizer\.ggml\.pre '{flavour or ''}'"):
+        write_tokenizer(changed, tmp_path)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 from trimtab.core.errors import FormatError, MissingError
+from trimtab.store.documents import read_object
 
 CONFIG_NAME: Final = "config.json"
 MAX_CONFIG_BYTES: Final = 4 << 20
@@ -55,13 +55,8 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise MissingError(f"{path} does not exist. A model folder holds {CONFIG_NAME} and safetensors weights.")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise FormatError(path, f"is larger than {MAX_CONFIG_BYTES} bytes")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise FormatError(path, f"is no JSON ({error})") from error
-    if not isinstance(document, dict) or not isinstance(document.get("model_type"), str):
+    document = read_object(path, most_bytes=MAX_CONFIG_BYTES)
+    if not isinstance(document.get("model_type"), str):
         raise FormatError(path, "has no model_type")
     _check_numbers(path, document)
     return _without_code(document)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any, Final
 
 from torch import nn
 
-from trimtab.core.errors import FormatError
 from trimtab.models.config import MAX_CONFIG_BYTES, read_model_config
 from trimtab.models.decoder import Decoder
 from trimtab.models.llama.decoder import LlamaDecoder
@@ -20,6 +18,7 @@ from trimtab.models.load import Quantization, load_network
 from trimtab.models.transformers_decoder import TransformersDecoder
 from trimtab.nn.linear import set_exact
 from trimtab.store.adapter import load_adapter
+from trimtab.store.documents import read_object
 
 _log = logging.getLogger("trimtab.models")
 
@@ -93,14 +92,4 @@ def end_tokens(folder: Path, tokenizer: Any) -> tuple[int, ...]:
 
 
 def _generation_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise FormatError(path, f"is larger than {MAX_CONFIG_BYTES} bytes")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise FormatError(path, f"is no JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise FormatError(path, "is no JSON object")
-    return document
+    return read_object(path, most_bytes=MAX_CONFIG_BYTES) if path.is_file() else {}

@@ -175,7 +175,7 @@ class _Work:
         if path.is_file():
             try:
                 begun = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
+            except (ValueError, RecursionError):
                 begun = {}
             if isinstance(begun, dict) and {**begun, "files": {}} == plan:
                 return begun

@@ -15,6 +15,7 @@ from trimtab.core.errors import FormatError, MissingError, NonFiniteError
 from trimtab.nn.linear import linear_names
 from trimtab.nn.lora import DEFAULT_ADAPTER, LoraSettings, activate, add_lora, lora_layers
 from trimtab.store.adapter_base import BASE_NAME, AdapterBase, base_document, form_of
+from trimtab.store.documents import read_object
 from trimtab.store.durable import write_bytes
 from trimtab.store.safetensors import TensorFile
 
@@ -160,13 +161,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         FormatError: it is damaged or asks for what is not supported.
     """
     path = _present(folder / CONFIG_NAME)
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise FormatError(path, f"is larger than {MAX_CONFIG_BYTES} bytes")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise FormatError(path, f"is no JSON ({error})") from error
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+    config = read_object(path, most_bytes=MAX_CONFIG_BYTES)
+    if config.get("peft_type") != "LORA":
         raise FormatError(path, "is no LoRA adapter (peft_type must be LORA)")
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= 65_536:

@@ -13,9 +13,11 @@ from trimtab.core.errors import FormatError
 from trimtab.nn.linear import QuantizedLinear, linear_names
 from trimtab.nn.lora import lora_layers
 from trimtab.quant import KINDS, Kind
+from trimtab.store.documents import read_object
 
 BASE_NAME: Final = "trimtab_base.json"
 MAX_BASE_BYTES: Final = 1 << 16
+REMEDY: Final = "Remove the file to use the base as it is stored."
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,12 @@ def read_base(folder: Path) -> AdapterBase | None:
     path = folder / BASE_NAME
     if not path.is_file():
         return None
+    document = read_object(path, most_bytes=MAX_BASE_BYTES, remedy=REMEDY)
     try:
-        if path.stat().st_size > MAX_BASE_BYTES:
-            raise ValueError(f"larger than {MAX_BASE_BYTES} bytes")
-        document = json.loads(path.read_text(encoding="utf-8"))
         return AdapterBase(str(document["model"]), str(document["sha256"]), _read_form(document["form"]))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         problem = f"is no record of an adapter's base ({str(error)!r:.80})"
-        raise FormatError(path, problem, remedy="Remove the file to use the base as it is stored.") from error
+        raise FormatError(path, problem, remedy=REMEDY) from error
 
 
 def _form(layer: nn.Linear | QuantizedLinear) -> WeightForm | None:

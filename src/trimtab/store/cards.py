@@ -10,9 +10,11 @@ from typing import Final
 
 from trimtab.core import device
 from trimtab.core.errors import FormatError, MissingError, RangeError, did_you_mean
+from trimtab.store.documents import read_object
 
 CARD_NAME: Final = "trimtab.json"
 MAX_CARD_BYTES: Final = 1 << 20
+REMEDY: Final = "Remove the model and add it again."
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,11 @@ def read_card(folder: Path) -> Card | None:
     path = folder / CARD_NAME
     if not path.is_file():
         return None
+    document = read_object(path, most_bytes=MAX_CARD_BYTES, remedy=REMEDY)
     try:
-        if path.stat().st_size > MAX_CARD_BYTES:
-            raise ValueError("too large")
-        return Card(**{str(key): str(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()})
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(path, f"is no model card ({error})", remedy="Remove the model and add it again.") from error
+        return Card(**{key: str(value) for key, value in document.items()})
+    except TypeError as error:
+        raise FormatError(path, f"is no model card ({str(error)!r:.80})", remedy=REMEDY) from error
 
 
 def stored_models() -> Iterator[tuple[Card, Path]]:

@@ -1,4 +1,4 @@
-"""GGUF files: a reader that checks every size before it believes it, and a writer.
+"""GGUF files: a reader that checks every size before it believes it.
 
 The file is mapped, never loaded: tensors are views until they are decoded. Nothing in a file is executed, and no
 name in it is ever used as a path.

@@ -9,14 +9,17 @@ from typing import Any, Final
 import numpy as np
 
 from trimtab.core.errors import FormatError, MissingError, RangeError
+from trimtab.store.documents import read_object
 from trimtab.store.gguf import GgufFile
 
 CONTROL: Final = 3
 USER_DEFINED: Final = 4
 NORMAL: Final = 1
 UNUSED: Final = 5
-# How each named pre-tokenizer splits text before the byte-level step.
-SPLITS_DIGITS: Final = {"smollm": True, "gpt-2": False, "default": False, "starcoder": True, "refact": True}
+MAX_FILE_BYTES: Final = 1 << 28
+# How each named pre-tokenizer splits text before the byte-level step. What llama.cpp does where no name is given, or
+# "default", is neither of these two ways.
+SPLITS_DIGITS: Final = {"smollm": True, "gpt-2": False, "starcoder": True, "refact": True}
 
 
 def write_tokenizer(gguf: GgufFile, folder: Path) -> None:
@@ -26,10 +29,10 @@ def write_tokenizer(gguf: GgufFile, folder: Path) -> None:
         FormatError: the tokenizer is of another kind, or its lists do not fit together.
     """
     data = gguf.metadata
-    kind, flavour = data.get("tokenizer.ggml.model"), data.get("tokenizer.ggml.pre", "default")
+    kind, flavour = data.get("tokenizer.ggml.model"), data.get("tokenizer.ggml.pre", "")
     if not isinstance(kind, str) or kind != "gpt2" or not isinstance(flavour, str) or flavour not in SPLITS_DIGITS:
         known = ", ".join(SPLITS_DIGITS)
-        found = f"a {kind!r:.80} tokenizer ({flavour!r:.80})"
+        found = f"a {kind!r:.80} tokenizer (tokenizer.ggml.pre {flavour!r:.80})"
         raise FormatError(gguf.path, f"holds {found}; readable are gpt2 ones: {known}")
     tokens = _strings(gguf, "tokenizer.ggml.tokens")
     merges = [tuple(line.split(" ")) for line in _strings(gguf, "tokenizer.ggml.merges")]
@@ -66,13 +69,7 @@ def read_tokenizer_metadata(folder: Path, *, size: int) -> dict[str, Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingError(f"{path} does not exist. An export to GGUF needs the model's tokenizer beside it.")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(path, f"is no JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise FormatError(path, "is no JSON object")
-    return document
+    return read_object(path, most_bytes=MAX_FILE_BYTES)
 
 
 def _metadata(folder: Path, document: dict[str, Any], config: dict[str, Any], size: int) -> dict[str, Any]:
