@@ -201,6 +201,28 @@ def test_a_group_added_later_leaves_the_learned_state() -> None:
     assert _same(expected, _train(net, optimizer, 2, first=2))
 
 
+def test_a_refused_group_leaves_the_learned_state_and_the_groups() -> None:
+    net = _net()
+    optimizer = _paged(net)
+    _train(net, optimizer, 2)
+    before = optimizer.tensors()
+    with pytest.raises(RangeError, match="float64"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(5, dtype=torch.float64))]})
+    assert len(optimizer.param_groups) == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in optimizer.tensors().items())
+
+
+def test_state_that_cannot_be_put_back_beside_a_new_group_must_be_loaded() -> None:
+    net, tier = _net(), FakeTier(10**6)
+    optimizer = _paged(net, budget_bytes=20_000, options=PageOptions(tier=lambda device: tier))
+    _train(net, optimizer, 1)
+    tier.failing = (tier.copies_out + 3,)
+    with pytest.raises(ResourceError, match="cannot be stored"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(5))]})
+    with pytest.raises(ResourceError, match="half-way"):
+        optimizer.step()
+
+
 def test_learning_rate_schedulers_of_torch_apply() -> None:
     param = nn.Parameter(torch.zeros(1))
     optimizer = PagedAdamW([param], lr=1.0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from needs import need
 from trimtab.core.errors import RangeError
 from trimtab.kernels import optimizer_cpu
 from trimtab.kernels._library import library
@@ -14,7 +15,21 @@ from trimtab.kernels.ops.tables import dynamic_map, midpoints
 from trimtab.kernels.optimizer_reference import decode, encode
 
 LENGTHS = [1, 7, 8, 255, 256, 257, 1000, 5 * 256, 33_000]  # long enough together for two threads
-needs_c = pytest.mark.skipif(library() is None, reason="the C kernels were not built")
+needs_c = pytest.mark.usefixtures("c_library")
+
+
+@pytest.fixture
+def c_library() -> None:
+    """Demand the C library."""
+    need(library() is not None, "the C library", "Install gcc and run `pip install -e .`.")
+
+
+@pytest.fixture(params=["cpu", "reference"])
+def impl(request: pytest.FixtureRequest) -> str:
+    """Each implementation."""
+    if request.param == "cpu":
+        request.getfixturevalue("c_library")
+    return str(request.param)
 
 
 class Case:
@@ -61,9 +76,7 @@ def test_the_c_kernel_gives_the_bits_of_its_twin(bits: int, dtype: torch.dtype, 
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-@needs_c
 @pytest.mark.parametrize("bits", [32, 8])
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_the_operator_is_well_behaved(bits: int, impl: str) -> None:
     case = Case(bits, lengths=[300, 8])
     numbers = adamw_numbers(0.01, (0.9, 0.999), 1e-8, 0.1, 1)
@@ -71,7 +84,6 @@ def test_the_operator_is_well_behaved(bits: int, impl: str) -> None:
     torch.library.opcheck(torch.ops.trimtab.adamw_.default, arguments)
 
 
-@pytest.mark.parametrize("impl", ["reference", pytest.param("cpu", marks=needs_c)])
 @pytest.mark.parametrize("bits", [32, 8])
 def test_what_lies_outside_the_slices_is_not_touched(bits: int, impl: str) -> None:
     case = Case(bits, lengths=[1024])

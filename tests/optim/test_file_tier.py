@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,3 +100,10 @@ def test_dropping_the_optimizer_closes_the_file(tmp_path: Path) -> None:
     for _ in range(3):
         step_once()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_tens_of_thousands_of_pages_are_laid_out_at_once(tmp_path: Path) -> None:
+    tier, began = CpuFileTier(tmp_path), time.process_time()
+    tier.reserve([8] * 40_000)
+    assert time.process_time() - began < 1.0
+    tier.close()

@@ -13,15 +13,14 @@ from torch import Tensor
 
 from trimtab.core.errors import CheckpointError, RangeError, ResourceError, UsageError
 from trimtab.kernels.ops.optimizer import adamw_, adamw_numbers
+from trimtab.optim.checks import check_dtypes, check_settings
 from trimtab.optim.file_tier import CpuFileTier
+from trimtab.optim.flat_state import flatten, unflatten
 from trimtab.optim.gpu_tier import GpuHostTier
-from trimtab.optim.layout import EIGHT_BIT, FULL
+from trimtab.optim.layout import kind_of
 from trimtab.optim.paged_state import Memory, PagedState
 from trimtab.optim.planning import Batch, Plan, plan_step
 from trimtab.optim.tiers import Tier
-
-MIN_8BIT_ELEMENTS = 4096
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -78,7 +77,7 @@ class PagedAdamW(torch.optim.Optimizer):
         Raises:
             RangeError: a setting or a parameter is not allowed.
         """
-        _check_settings(lr, betas, eps, weight_decay, bits)
+        check_settings(lr, betas, eps=eps, weight_decay=weight_decay, bits=bits)
         options = options or PageOptions()
         tier = options.tier or (lambda device: _tier(device, page_folder))
         self.bits = bits
@@ -127,19 +126,28 @@ class PagedAdamW(torch.optim.Optimizer):
         return sum(shelf.store.exchanges for shelf in self._pages.shelves.values()) if self._pages else 0
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters; what was learned about the others stays."""
+        """Add parameters; what was learned about the others stays.
+
+        Raises:
+            RangeError: a parameter's type is not allowed; nothing has changed.
+            ResourceError: the state cannot be kept; where that shows late, a checkpoint must be loaded to go on.
+        """
         super().add_param_group(param_group)
-        kept = self._read() if self._pages is not None else {}
+        try:
+            params = [param for group in self.param_groups for param in group["params"]]
+            check_dtypes(zip(self._names(), params, strict=True))
+            kept = self._read() if self._pages is not None else {}
+        except BaseException:
+            self.param_groups.pop()
+            raise
         self.close()
         self._flat = [(number, param) for number, group in enumerate(self.param_groups) for param in group["params"]]
         self._steps += [0] * (len(self._flat) - len(self._steps))
-        for index, (_, param) in enumerate(self._flat):
-            if param.dtype not in DTYPES:
-                raise RangeError(
-                    f"Parameter {self._names()[index]} is {param.dtype}. Allowed: {', '.join(map(str, DTYPES))}."
-                )
         if kept:
-            self._opened().write(kept)
+            pages = self._opened()
+            self._torn = True  # until all is back
+            pages.write(kept)
+            self._torn = False
 
     def close(self) -> None:
         """Give memory and page file back; the state is lost."""
@@ -172,11 +180,7 @@ class PagedAdamW(torch.optim.Optimizer):
 
     def tensors(self) -> dict[str, Tensor]:
         """Give the state as flat named tensors for a checkpoint: ``<parameter>.step``, ``<parameter>.exp_avg``, ..."""
-        names = self._names()
-        flat = {f"{name}.step": torch.tensor(step) for name, step in zip(names, self._steps, strict=True)}
-        for index, parts in self._read().items():
-            flat |= {f"{names[index]}.{part}": tensor for part, tensor in parts.items()}
-        return flat
+        return flatten(self._names(), self._steps, self._read())
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take what ``tensors`` gave; nothing may be missing or left over.
@@ -184,22 +188,8 @@ class PagedAdamW(torch.optim.Optimizer):
         Raises:
             CheckpointError: it belongs to other parameters or to another number of bits.
         """
-        names = self._names()
-        missing = [name for name in names if f"{name}.step" not in tensors]
-        if missing:
-            raise CheckpointError(
-                f"The optimizer state lacks {missing[0]}.step ({len(missing)} parameters in all). "
-                "Load the state of the same parameters, or start a new run."
-            )
-        places = {name: index for index, name in enumerate(names)}
-        states: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in tensors.items():
-            name, _, part = key.rpartition(".")
-            if name not in places:
-                raise CheckpointError(f"The optimizer state holds {key}, which is no parameter here.")
-            if part != "step":
-                states.setdefault(places[name], {})[part] = tensor
-        self._replace(states, [int(tensors[f"{name}.step"]) for name in names])
+        steps, states = unflatten(self._names(), tensors)
+        self._replace(states, steps)
 
     def __getstate__(self) -> NoReturn:
         """Refuse to be copied or pickled, which would leave the pages behind."""
@@ -212,15 +202,14 @@ class PagedAdamW(torch.optim.Optimizer):
     def _opened(self) -> PagedState:
         if self._torn:
             raise ResourceError(
-                "The last optimizer step stopped half-way, so that some parameters are one step ahead of others. "
-                "Load the last checkpoint (weights and optimizer) to go on."
+                "The last optimizer step, or adding parameters to it, stopped half-way, so that some of the state is "
+                "not what the others' is. Load the last checkpoint (weights and optimizer) to go on."
             )
         params = [param for _, param in self._flat]
         if self._pages is not None and not any(self._steps) and not all(map(self._pages.knows, count(), params)):
             self.close()
         if self._pages is None:
-            small = [self.bits == 32 or param.numel() < MIN_8BIT_ELEMENTS for param in params]
-            self._pages = PagedState(params, [FULL if is_small else EIGHT_BIT for is_small in small], self._memory)
+            self._pages = PagedState(params, [kind_of(self.bits, param.numel()) for param in params], self._memory)
         return self._pages
 
     def _read(self) -> dict[int, dict[str, Tensor]]:
@@ -285,16 +274,3 @@ def _tier(device: torch.device, folder: Path | None) -> Tier:
     if device.type == "cpu":
         return CpuFileTier(folder)
     raise RangeError(f"Parameters on {device} cannot be stepped. Allowed: cpu, cuda. Move the model first.")
-
-
-def _check_settings(lr: float, betas: tuple[float, float], eps: float, weight_decay: float, bits: int) -> None:
-    allowed = [
-        ("lr", lr, lr >= 0, "0 or more"),
-        ("betas", betas, all(0 <= beta < 1 for beta in betas) and len(betas) == 2, "two numbers from 0 to below 1"),
-        ("eps", eps, eps >= 0, "0 or more"),
-        ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
-        ("bits", bits, bits in (8, 32), "8, 32"),
-    ]
-    for name, value, is_allowed, words in allowed:
-        if not is_allowed:
-            raise RangeError(f"{name}={value}. Allowed: {words}.")

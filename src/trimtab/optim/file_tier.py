@@ -8,6 +8,7 @@ import tempfile
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class CpuFileTier:
     def reserve(self, sizes_bytes: list[int]) -> None:
         """Create the file at its full size, so that a full disk shows now and not in the middle of a step."""
         self._sizes = sizes_bytes
-        self._offsets = [sum(sizes_bytes[:page]) for page in range(len(sizes_bytes))]
+        self._offsets = list(accumulate(sizes_bytes, initial=0))[:-1]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = _unnamed_file(self.folder)

@@ -46,6 +46,12 @@ EIGHT_BIT = Kind(
     (1, 1, BLOCK_SIZE, BLOCK_SIZE),
     BLOCK_SIZE,
 )
+MIN_8BIT_ELEMENTS = 4096
+
+
+def kind_of(bits: int, elements: int) -> Kind:
+    """Choose how the state of a parameter is stored: in 8 bits only where it is large enough."""
+    return EIGHT_BIT if bits == 8 and elements >= MIN_8BIT_ELEMENTS else FULL
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,11 @@ def state_bytes(sizes: list[int], kind: Kind) -> int:
     """Give the bytes of state for parameters of these sizes, padding included."""
     elements = sum(-(-size // kind.alignment) * kind.alignment for size in sizes)
     return -(-elements // BLOCK_SIZE) * kind.block_bytes
+
+
+def bytes_per_weight(bits: int) -> float:
+    """Give the bytes of state that a weight of a large parameter takes, without padding."""
+    return kind_of(bits, MIN_8BIT_ELEMENTS).block_bytes / BLOCK_SIZE
 
 
 def lay_out(params: dict[int, int], kind: Kind, page_bytes: int) -> list[Page]:
