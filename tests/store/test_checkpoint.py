@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from trimtab.core.errors import CheckpointError, MissingError, RangeError, ResourceError
-from trimtab.store.checkpoint import newest_valid, require_free, save
+from trimtab.store.checkpoint import Kept, require_free, save
+from trimtab.store.checkpoint_read import newest_valid
 
 DTYPES = [
     torch.float64,
@@ -33,7 +34,7 @@ def _save(folder: Path, step: int, *, keep: int = 9, protect: tuple[int, ...] = 
         "weights": {"a": torch.full((3, 5), float(step)), "b": torch.arange(step + 1)},
         "random": {"r": torch.zeros(2)},
     }
-    return save(folder, step, tensors, {"state": {"step": step, "loss": 0.5}}, keep=keep, protect=protect)
+    return save(folder, step, tensors, {"state": {"step": step, "loss": 0.5}}, kept=Kept(keep, protect))
 
 
 def _names(folder: Path) -> list[str]:
@@ -44,7 +45,7 @@ def _names(folder: Path) -> list[str]:
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (7,), (2, 3, 4)])
 def test_tensors_come_back_to_the_bit(tmp_path: Path, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     tensor = (torch.randn(shape) * 9).to(dtype)
-    save(tmp_path, 1, {"weights": {"x": tensor, "y": torch.ones(1)}}, {}, keep=1)
+    save(tmp_path, 1, {"weights": {"x": tensor, "y": torch.ones(1)}}, {}, kept=Kept(1))
     found, _ = newest_valid(tmp_path)
     assert found is not None
     back = found.tensors("weights")["x"]
@@ -53,7 +54,7 @@ def test_tensors_come_back_to_the_bit(tmp_path: Path, dtype: torch.dtype, shape:
 
 
 def test_files_are_plain_safetensors_for_any_reader(tmp_path: Path) -> None:
-    path = save(tmp_path, 3, {"weights": {"t": torch.arange(6.0).view(2, 3).t()}}, {}, keep=1)
+    path = save(tmp_path, 3, {"weights": {"t": torch.arange(6.0).view(2, 3).t()}}, {}, kept=Kept(1))
     assert torch.equal(load_file(path / "weights.safetensors")["t"], torch.arange(6.0).view(2, 3).t())
 
 
@@ -99,7 +100,7 @@ def test_a_damaged_later_checkpoint_does_not_push_out_the_one_just_written(tmp_p
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     _save(tmp_path, 2)
-    save(tmp_path, 2, {"weights": {"new": torch.ones(1)}}, {}, keep=1)
+    save(tmp_path, 2, {"weights": {"new": torch.ones(1)}}, {}, kept=Kept(1))
     assert _names(tmp_path) == ["step-2"]
     assert list(newest_valid(tmp_path)[0].tensors("weights")) == ["new"]  # type: ignore[union-attr]
 
@@ -148,25 +149,25 @@ def test_asking_for_a_file_that_is_not_there_names_those_that_are(tmp_path: Path
 @pytest.mark.parametrize("value", [math.nan, math.inf, object()])
 def test_a_document_that_json_cannot_say_is_refused_and_nothing_is_written(tmp_path: Path, value: object) -> None:
     with pytest.raises(CheckpointError, match=r"state\.json"):
-        save(tmp_path, 1, {}, {"state": {"loss": value}}, keep=1)
+        save(tmp_path, 1, {}, {"state": {"loss": value}}, kept=Kept(1))
     assert _names(tmp_path) == []
 
 
 @pytest.mark.parametrize("stem", ["manifest", "../x", "a/b", "", ".hidden"])
 def test_stems_that_could_leave_the_folder_are_refused(tmp_path: Path, stem: str) -> None:
     with pytest.raises(RangeError):
-        save(tmp_path, 1, {}, {stem: {}}, keep=1)
+        save(tmp_path, 1, {}, {stem: {}}, kept=Kept(1))
 
 
 @pytest.mark.parametrize(("step", "keep"), [(-1, 1), (0, 0)])
 def test_numbers_out_of_range_are_refused(tmp_path: Path, step: int, keep: int) -> None:
     with pytest.raises(RangeError):
-        save(tmp_path, step, {}, {}, keep=keep)
+        save(tmp_path, step, {}, {}, kept=Kept(keep))
 
 
 def test_tensors_of_a_type_the_format_lacks_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(RangeError, match="complex64"):
-        save(tmp_path, 1, {"weights": {"x": torch.zeros(2, dtype=torch.complex64)}}, {}, keep=1)
+        save(tmp_path, 1, {"weights": {"x": torch.zeros(2, dtype=torch.complex64)}}, {}, kept=Kept(1))
     assert _names(tmp_path) == []
 
 

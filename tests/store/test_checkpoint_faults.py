@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from trimtab.core.errors import CheckpointError
-from trimtab.store.checkpoint import newest_valid, save
+from trimtab.store.checkpoint import Kept, save
+from trimtab.store.checkpoint_read import newest_valid
 from trimtab.store.durable import Disk
 
 ERRORS = [errno.EIO, errno.ENOSPC, errno.EACCES]
@@ -54,7 +55,7 @@ def _contents(step: int) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, 
 
 def _save(folder: Path, step: int, disk: Disk | None = None) -> None:
     tensors, documents = _contents(step)
-    save(folder, step, tensors, documents, keep=2, disk=disk)
+    save(folder, step, tensors, documents, kept=Kept(2), disk=disk)
 
 
 def _is_whole(folder: Path) -> int | None:
@@ -223,7 +224,7 @@ def test_all_is_on_the_medium_before_the_name_appears_and_the_name_before_old_on
     disk = RecordingDisk()
     for step in (1, 2):
         disk.log.clear()
-        save(tmp_path, step, {"weights": {}}, {"state": {}}, keep=1, disk=disk)
+        save(tmp_path, step, {"weights": {}}, {"state": {}}, kept=Kept(1), disk=disk)
     files = ("weights.safetensors", "state.json", "manifest.json")
     written = [line for name in files for line in (f"create {name}", "sync")]
     assert disk.log == [*written, "sync folder", "rename to step", "sync parent", "rename to .tmp"]
@@ -232,7 +233,8 @@ def test_all_is_on_the_medium_before_the_name_appears_and_the_name_before_old_on
 SAVE_UNTIL_KILLED = """
 import os, sys, time, random, signal, torch
 from pathlib import Path
-from trimtab.store.checkpoint import newest_valid, save
+from trimtab.store.checkpoint import Kept, save
+from trimtab.store.checkpoint_read import newest_valid
 
 folder, chance = Path(sys.argv[1]), random.Random(0)
 
@@ -241,7 +243,7 @@ def named(step):
 
 def save_for_ever(step, report):
     while True:
-        save(folder, step, {"weights": named(step)}, {"state": {"step": step}}, keep=2)
+        save(folder, step, {"weights": named(step)}, {"state": {"step": step}}, kept=Kept(2))
         os.write(report, b"%d\\n" % step)
         step += 1
 
@@ -279,12 +281,13 @@ FILL_THE_DISK = """
 import sys, torch
 from pathlib import Path
 from trimtab.core.errors import CheckpointError
-from trimtab.store.checkpoint import newest_valid, save
+from trimtab.store.checkpoint import Kept, save
+from trimtab.store.checkpoint_read import newest_valid
 
 folder, last = Path(sys.argv[1]), -1
 for step in range(12):
     try:
-        save(folder, step, {"weights": {"w": torch.full((40_000 * (step + 1),), float(step))}}, {}, keep=2)
+        save(folder, step, {"weights": {"w": torch.full((40_000 * (step + 1),), float(step))}}, {}, kept=Kept(2))
         last = step
     except CheckpointError as error:
         assert "No space left on device" in str(error)

@@ -19,7 +19,7 @@ from trimtab.core.job import Progress
 from trimtab.models.language_model import LanguageModel
 from trimtab.nn.freeze import trainable
 from trimtab.optim import PagedAdamW
-from trimtab.store.checkpoint import newest_valid
+from trimtab.store.checkpoint_read import newest_valid
 from trimtab.train.finite import first_non_finite
 from trimtab.train.loop import train
 from trimtab.train.metrics import Metrics

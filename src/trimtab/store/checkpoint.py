@@ -1,4 +1,4 @@
-"""Checkpoints that are there whole or not at all, and that are believed only after every byte was checked.
+"""Checkpoints that are there whole or not at all.
 
 A checkpoint is a folder ``step-N`` of safetensors and JSON files with a manifest of their sizes and SHA-256. It is
 written under a temporary name and renamed when it is on the medium, so that a crash at any moment leaves the earlier
@@ -14,18 +14,19 @@ import re
 import shutil
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from torch import Tensor
 
-from trimtab.core.errors import CheckpointError, MissingError, RangeError, ResourceError, did_you_mean
-from trimtab.store.durable import TYPE_NAMES, Disk, hash_file, remove_tree, safetensors_pieces, write_file
-from trimtab.store.manifest import MANIFEST_NAME, encode_manifest, read_manifest
+from trimtab.core.errors import CheckpointError, RangeError, ResourceError
+from trimtab.store.checkpoint_folders import clean, steps_in
+from trimtab.store.durable import Disk, remove_tree, write_file
+from trimtab.store.manifest import MANIFEST_NAME, encode_manifest
+from trimtab.store.safetensors import TYPE_NAMES
+from trimtab.store.safetensors_writer import safetensors_pieces, type_name
 
-STEP_FOLDER: Final = re.compile(r"step-(\d+)")
-TEMPORARY: Final = re.compile(r"\.tmp-(step|old)-(\d+)-(\d+)")
 STEM: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 REMEDIES: Final = {
     errno.ENOSPC: "Free space there",
@@ -36,36 +37,16 @@ REMEDIES: Final = {
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """A checkpoint that cannot be trusted, and what is wrong with it."""
+class Kept:
+    """Which checkpoints stay.
 
-    path: Path
-    reason: str
+    Attributes:
+        newest: how many, the one being written among them; 1 or more.
+        always: steps that are never removed.
+    """
 
-
-@dataclass(frozen=True)
-class Loaded:
-    """A checkpoint whose every byte agrees with its manifest."""
-
-    path: Path
-    step: int
-    files: tuple[str, ...]
-
-    def tensors(self, stem: str) -> dict[str, Tensor]:
-        """Read the tensors of ``<stem>.safetensors``; the file is mapped, not copied."""
-        from safetensors.torch import load_file
-
-        tensors: dict[str, Tensor] = load_file(str(self._file(f"{stem}.safetensors")))
-        return tensors
-
-    def document(self, stem: str) -> Any:
-        """Read ``<stem>.json``."""
-        return json.loads(self._file(f"{stem}.json").read_bytes())
-
-    def _file(self, name: str) -> Path:
-        if name not in self.files:
-            raise MissingError(f"{self.path}: no {name}. {did_you_mean(name, self.files)}")
-        return self.path / name
+    newest: int
+    always: Collection[int] = ()
 
 
 def save(
@@ -74,8 +55,7 @@ def save(
     tensors: dict[str, dict[str, Tensor]],
     documents: dict[str, Any],
     *,
-    keep: int,
-    protect: Collection[int] = (),
+    kept: Kept,
     disk: Disk | None = None,
 ) -> Path:
     """Write ``step-N`` and remove the checkpoints that are no longer wanted.
@@ -85,8 +65,7 @@ def save(
         step: 0 or more; a checkpoint of the same step is replaced.
         tensors: file stem to named tensors.
         documents: file stem to what JSON can say (no NaN, no infinity).
-        keep: how many to keep, this one among them; 1 or more. Those of later steps stay as they are.
-        protect: steps that are never removed.
+        kept: which of the earlier ones stay. Those of later steps stay as they are.
         disk: where the operations go; tests pass one that fails.
 
     Returns:
@@ -97,14 +76,14 @@ def save(
         CheckpointError: the disk refused; earlier checkpoints are untouched.
     """
     folder, disk = Path(folder), disk or Disk()
-    contents = _contents(step, tensors, documents, keep)
+    contents = _contents(step, tensors, documents, kept)
     final, temporary = folder / f"step-{step}", folder / f".tmp-step-{step}-{os.getpid()}"
     done = False
     try:
         _prepare(disk, folder)
         _write(disk, temporary, step, contents)
         _publish(disk, temporary, final)
-        _remove_old(disk, folder, step, keep, protect)
+        _remove_old(disk, folder, step, kept)
         done = True
     except OSError as error:
         raise _explain(error, final) from error
@@ -113,53 +92,6 @@ def save(
             with suppress(OSError):  # what stays is removed at the next start
                 clean(folder, disk=disk)
     return final
-
-
-def newest_valid(folder: Path) -> tuple[Loaded | None, list[Skipped]]:
-    """Find the newest checkpoint that can be trusted, reading every byte of it.
-
-    Returns:
-        The checkpoint, or None where there is none, and the newer ones that were passed over: report them.
-    """
-    folder = Path(folder)
-    skipped: list[Skipped] = []
-    if not folder.is_dir():
-        return None, skipped
-    try:
-        clean(folder)
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder}: what a stopped run left half-done cannot be removed ({error.strerror}). "
-            "Make the folder writable and run the same command again."
-        ) from error
-    for step in sorted(_steps(folder), reverse=True):
-        try:
-            return verify(folder / f"step-{step}"), skipped
-        except CheckpointError as error:
-            skipped.append(Skipped(folder / f"step-{step}", str(error)))
-    return None, skipped
-
-
-def verify(path: Path) -> Loaded:
-    """Check every file of a checkpoint against its manifest.
-
-    Raises:
-        CheckpointError: something is missing, damaged or unreadable; the message says what.
-    """
-    path = Path(path)
-    try:
-        manifest = read_manifest(path)
-        for name, expected in manifest["files"].items():
-            found = asdict(hash_file(path / name))
-            if found["size_bytes"] != expected["size_bytes"]:
-                raise CheckpointError(f"{name} has {found['size_bytes']:,} bytes instead of {expected['size_bytes']:,}")
-            if found != expected:
-                raise CheckpointError(f"{name} is damaged: its SHA-256 is not the one in {MANIFEST_NAME}")
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{Path(error.filename).name} is missing") from error
-    except OSError as error:
-        raise CheckpointError(f"{Path(error.filename or path).name} cannot be read ({error.strerror})") from error
-    return Loaded(path, manifest["step"], tuple(manifest["files"]))
 
 
 def require_free(folder: Path, needed_bytes: int) -> None:
@@ -179,33 +111,19 @@ def require_free(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def clean(folder: Path, *, disk: Disk | None = None) -> None:
-    """Remove what processes that are gone left half-done; a checkpoint that one of them had set aside comes back."""
-    disk = disk or Disk()
-    for path in sorted(Path(folder).iterdir()):
-        match = TEMPORARY.fullmatch(path.name)
-        if match is None or _is_other_living_process(int(match[3])):
-            continue
-        final = path.with_name(f"step-{match[2]}")
-        if match[1] == "old" and not final.exists():
-            disk.rename(path, final)
-        else:
-            remove_tree(disk, path)
-
-
 def _contents(
-    step: int, tensors: dict[str, dict[str, Tensor]], documents: dict[str, Any], keep: int
+    step: int, tensors: dict[str, dict[str, Tensor]], documents: dict[str, Any], kept: Kept
 ) -> dict[str, Iterable[bytes | memoryview]]:
-    if step < 0 or keep < 1:
-        raise RangeError(f"step={step}, keep={keep}. Allowed: step 0 or more, keep 1 or more.")
+    if step < 0 or kept.newest < 1:
+        raise RangeError(f"step={step}, keep={kept.newest}. Allowed: step 0 or more, keep 1 or more.")
     for stem in (*tensors, *documents):
         if not STEM.fullmatch(stem) or f"{stem}.json" == MANIFEST_NAME:
             raise RangeError(f"{stem!r} cannot name a file of a checkpoint. Allowed: letters, digits, - and _.")
     files: dict[str, Iterable[bytes | memoryview]] = {}
     for stem, named in tensors.items():
         for name, tensor in named.items():
-            if tensor.dtype not in TYPE_NAMES:
-                raise RangeError(f"{stem}: {name} is {tensor.dtype}. Allowed: {', '.join(map(str, TYPE_NAMES))}.")
+            if type_name(tensor) not in TYPE_NAMES:
+                raise RangeError(f"{stem}: {name} is {tensor.dtype}. Allowed: {', '.join(TYPE_NAMES)}.")
         files[f"{stem}.safetensors"] = safetensors_pieces(named)
     for stem, document in documents.items():
         try:
@@ -241,29 +159,12 @@ def _publish(disk: Disk, temporary: Path, final: Path) -> None:
         remove_tree(disk, aside)
 
 
-def _remove_old(disk: Disk, folder: Path, step: int, keep: int, protect: Collection[int]) -> None:
-    earlier = sorted(number for number in _steps(folder) if number < step and number not in protect)
-    for number in earlier[: max(0, len(earlier) - (keep - 1))]:
+def _remove_old(disk: Disk, folder: Path, step: int, kept: Kept) -> None:
+    earlier = sorted(number for number in steps_in(folder) if number < step and number not in kept.always)
+    for number in earlier[: max(0, len(earlier) - (kept.newest - 1))]:
         leaving = folder / f".tmp-step-{number}-{os.getpid()}"
         disk.rename(folder / f"step-{number}", leaving)
         remove_tree(disk, leaving)
-
-
-def _steps(folder: Path) -> list[int]:
-    names = [STEP_FOLDER.fullmatch(path.name) for path in folder.iterdir()]
-    return [int(match[1]) for match in names if match]
-
-
-def _is_other_living_process(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _explain(error: OSError, final: Path) -> CheckpointError:

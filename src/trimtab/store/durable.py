@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import torch
-from torch import Tensor
+from typing import Final
 
 from trimtab.core.errors import CheckpointError
 
 CHUNK_BYTES: Final = 8 << 20
-TYPE_NAMES: Final = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+HASHED_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -108,6 +93,16 @@ def hash_file(path: Path) -> Written:
         return Written(file.tell(), digest.hexdigest())
 
 
+def hash_files(paths: Iterable[Path]) -> str:
+    """Give the SHA-256 of files as if they were one, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(HASHED_BYTES):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 def remove_tree(disk: Disk, path: Path) -> None:
     """Delete a folder of files and folders; symbolic links are deleted, never followed."""
     for entry in sorted(path.iterdir()):
@@ -118,20 +113,15 @@ def remove_tree(disk: Disk, path: Path) -> None:
     disk.remove_folder(path)
 
 
-def safetensors_pieces(tensors: dict[str, Tensor]) -> Iterable[memoryview | bytes]:
-    """Give the bytes of a safetensors file one tensor at a time, so that they are never in memory twice."""
-    header: dict[str, Any] = {}
-    position = 0
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
-    for name, tensor in ordered:
-        end = position + tensor.numel() * tensor.dtype.itemsize
-        header[name] = {"dtype": TYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [position, end]}
-        position = end
-    raw = json.dumps(header, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
-    yield len(raw).to_bytes(8, "little") + raw
-    for _, tensor in ordered:
-        yield tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+def sync_tree(disk: Disk, path: Path) -> None:
+    """Wait until a folder with everything in it is on the medium."""
+    for entry in path.iterdir():
+        if entry.is_dir():
+            sync_tree(disk, entry)
+            continue
+        with entry.open("rb") as file:
+            disk.sync(file.fileno())
+    disk.sync_folder(path)
 
 
 def write_bytes(path: Path, content: bytes, *, disk: Disk | None = None) -> None:

@@ -1,4 +1,4 @@
-"""safetensors files and folders of them: a guarded reader.
+"""safetensors files and folders of them: a guarded reader, and the header that every writer writes.
 
 The library already refuses holes, overlaps and overflowing shapes without running anything. Two gaps are closed on
 top: a name that stands twice, and names that could be mistaken for paths.
@@ -7,7 +7,9 @@ top: a name that stands twice, and names that could be mistaken for paths.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -25,20 +27,23 @@ METADATA_KEY: Final = "__metadata__"
 INDEX_NAME: Final = "model.safetensors.index.json"
 SINGLE_NAME: Final = "model.safetensors"
 
-TORCH_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+TYPE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "F64": "float64",
-        "F32": "float32",
-        "F16": "float16",
-        "BF16": "bfloat16",
-        "I64": "int64",
-        "I32": "int32",
-        "I16": "int16",
-        "I8": "int8",
-        "U8": "uint8",
-        "BOOL": "bool",
+        "float64": "F64",
+        "float32": "F32",
+        "float16": "F16",
+        "bfloat16": "BF16",
+        "int64": "I64",
+        "int32": "I32",
+        "int16": "I16",
+        "int8": "I8",
+        "uint8": "U8",
+        "bool": "BOOL",
     }
 )
+"""How the format calls the types of numpy and torch."""
+_PLAIN_NAMES: Final = {short: name for name, short in TYPE_NAMES.items()}
+_ALIGNMENT: Final = 8
 
 
 class TensorFile:
@@ -78,9 +83,9 @@ class TensorFile:
         if name not in self.shapes:
             raise MissingError(f"{self.path}: no tensor {name!r}. {did_you_mean(name, self.shapes)}")
         entry = self._entries[name]
-        if entry["dtype"] not in TORCH_NAMES:
+        if entry["dtype"] not in _PLAIN_NAMES:
             raise FormatError(self.path, f"tensor {name!r} has the type {entry['dtype']}, which is not supported")
-        dtype = getattr(torch, TORCH_NAMES[entry["dtype"]])
+        dtype = getattr(torch, _PLAIN_NAMES[entry["dtype"]])
         begin, end = entry["data_offsets"]
         raw = np.fromfile(self.path, np.uint8, end - begin, offset=self._start + begin)
         if raw.nbytes != end - begin:
@@ -88,6 +93,42 @@ class TensorFile:
         if not raw.nbytes:
             return torch.empty(self.shapes[name], dtype=dtype)
         return torch.from_numpy(raw).view(dtype).reshape(self.shapes[name])
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What a header says about a tensor: a key of ``TYPE_NAMES``, bytes of an element, and the shape."""
+
+    type_name: str
+    item_bytes: int
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the tensor."""
+        return math.prod(self.shape) * self.item_bytes
+
+
+def encode_header(
+    tensors: Mapping[str, Announced], *, metadata: Mapping[str, str] | None = None
+) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """Write the beginning of a file.
+
+    Returns:
+        Its bytes, and where behind them each tensor begins and ends: in the order of the file, largest elements first,
+        so that all are aligned.
+    """
+    header: dict[str, Any] = {} if metadata is None else {METADATA_KEY: dict(metadata)}
+    places: dict[str, tuple[int, int]] = {}
+    position = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].item_bytes, item[0])):
+        places[name] = position, position + tensor.nbytes
+        shape, offsets = list(tensor.shape), list(places[name])
+        header[name] = {"dtype": TYPE_NAMES[tensor.type_name], "shape": shape, "data_offsets": offsets}
+        position += tensor.nbytes
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % _ALIGNMENT)
+    return len(raw).to_bytes(8, "little") + raw, places
 
 
 def read_header(path: Path) -> dict[str, Any]:

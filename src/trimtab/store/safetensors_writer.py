@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trimtab.core.errors import RangeError
-from trimtab.store.safetensors import METADATA_KEY
+from trimtab.store.safetensors import Announced, encode_header
 
-ALIGNMENT: Final = 8
-_NUMPY_NAMES: Final[Mapping[str, str]] = MappingProxyType(
-    {"float32": "F32", "float16": "F16", "uint8": "U8", "int8": "I8", "int32": "I32", "int64": "I64"}
-)
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class TensorWriter:
@@ -27,20 +23,10 @@ class TensorWriter:
     def __init__(self, path: Path, sizes: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
         """Lay out the file; nothing is on disk until the writer is entered."""
         self.path = path
-        self._offsets: dict[str, tuple[int, int]] = {}
-        header: dict[str, Any] = {METADATA_KEY: {"format": "pt"}}
-        position = 0
-        for name, (dtype, shape) in sorted(sizes.items(), key=lambda item: (-item[1][0].itemsize, item[0])):
-            nbytes = math.prod(shape) * dtype.itemsize
-            self._offsets[name] = (position, nbytes)
-            offsets = [position, position + nbytes]
-            header[name] = {"dtype": _NUMPY_NAMES[dtype.name], "shape": list(shape), "data_offsets": offsets}
-            position += nbytes
-        raw = json.dumps(header, separators=(",", ":")).encode()
-        raw += b" " * (-len(raw) % ALIGNMENT)
-        self._header = len(raw).to_bytes(8, "little") + raw
-        self._end = len(self._header) + position
-        self._left = set(self._offsets)
+        tensors = {name: Announced(dtype.name, dtype.itemsize, shape) for name, (dtype, shape) in sizes.items()}
+        self._header, self._places = encode_header(tensors, metadata={"format": "pt"})
+        self._end = len(self._header) + sum(tensor.nbytes for tensor in tensors.values())
+        self._left = set(self._places)
 
     def __enter__(self) -> TensorWriter:
         """Open the file and write its header."""
@@ -56,10 +42,10 @@ class TensorWriter:
         """
         if name not in self._left:
             raise RangeError(f"{name}: not announced for {self.path.name}, or written already.")
-        offset, nbytes = self._offsets[name]
-        if tensor.nbytes != nbytes:
-            raise RangeError(f"{name}: {tensor.nbytes} bytes were given, {nbytes} were announced.")
-        self._file.seek(len(self._header) + offset)
+        begin, end = self._places[name]
+        if tensor.nbytes != end - begin:
+            raise RangeError(f"{name}: {tensor.nbytes} bytes were given, {end - begin} were announced.")
+        self._file.seek(len(self._header) + begin)
         self._file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
         self._left.remove(name)
 
@@ -74,3 +60,22 @@ class TensorWriter:
         self._file.close()
         if kind is None and self._left:
             raise RangeError(f"{self.path}: {len(self._left)} tensors were never written, {sorted(self._left)[0]!r}.")
+
+
+def safetensors_pieces(tensors: Mapping[str, Tensor]) -> Iterable[memoryview | bytes]:
+    """Give the bytes of a file one tensor at a time, so that they are never in memory twice."""
+    import torch
+
+    header, places = encode_header({name: _announced(tensor) for name, tensor in tensors.items()})
+    yield header
+    for name in places:
+        yield tensors[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+
+
+def _announced(tensor: Tensor) -> Announced:
+    return Announced(type_name(tensor), tensor.dtype.itemsize, tuple(tensor.shape))
+
+
+def type_name(tensor: Tensor) -> str:
+    """Give the name of a tensor's type, as ``TYPE_NAMES`` has it where the format knows the type."""
+    return str(tensor.dtype).removeprefix("torch.")

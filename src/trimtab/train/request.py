@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any, Final
 from trimtab.core.errors import UsageError
 from trimtab.models.config import CONFIG_NAME
 from trimtab.models.save import TOKENIZER_FILES
+from trimtab.store.durable import hash_files
 from trimtab.store.safetensors import checkpoint_files
 from trimtab.train.data import DataSettings
 from trimtab.train.settings import TrainSettings
@@ -87,8 +87,8 @@ def identity(request: TrainRequest, *, data_sha256: str, device: str) -> dict[st
     words = [path for name in TOKENIZER_FILES if (path := request.model / name).is_file()]
     return {key: json.dumps(value) for key, value in values.items()} | {
         "data": data_sha256,
-        "model": file_sha256(weights),
-        "tokenizer": file_sha256(words),
+        "model": hash_files(weights),
+        "tokenizer": hash_files(words),
         "device": device,
     }
 
@@ -116,13 +116,3 @@ def _short(value: str | None) -> str:
     if value is None:
         return "absent"
     return f"sha256 {value[:12]}" if len(value) == 64 else value
-
-
-def file_sha256(paths: list[Path]) -> str:
-    """Hash files in the order given."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

@@ -12,7 +12,7 @@ import trimtab
 from trimtab.core.errors import CheckpointError
 from trimtab.core.job import Note
 from trimtab.kernels import ops
-from trimtab.store.checkpoint import Loaded, newest_valid
+from trimtab.store.checkpoint_read import Loaded, newest_valid
 
 
 def find_checkpoint(folder: Path) -> tuple[Loaded | None, list[Note]]:
