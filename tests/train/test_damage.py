@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 
 from train_runs import SMALL, Making, run, run_until, trained_bytes, warnings_of, write_rows
-from trimtab.core.errors import CheckpointError, ResourceError, UsageError
-from trimtab.store.checkpoint import newest_valid
+from trimtab.core.errors import CheckpointError, RangeError, ResourceError, UsageError
+from trimtab.store.checkpoint import Kept, save
+from trimtab.store.checkpoint_read import newest_valid
 from trimtab.store.durable import Disk
-from trimtab.train import resume
+from trimtab.train import resume, work
 from trimtab.train.request import TrainRequest
 from trimtab.train.settings import TrainSettings
 
@@ -102,6 +104,38 @@ def test_a_refused_run_leaves_the_folder_as_it_was(stopped: Path, making: Making
     assert {path: path.read_bytes() for path in request.out.rglob("*") if path.is_file()} == before
 
 
+def test_a_refused_run_gives_back_what_it_held(stopped: Path, making: Making) -> None:
+    request = making(lr=1e-3)
+    shutil.copytree(stopped, request.out)
+    with pytest.raises(UsageError):
+        run(request)
+    assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("key", ["identity", "versions", "numbers", "step"])
+def test_a_checkpoint_that_lacks_a_part_is_refused_by_name(stopped: Path, making: Making, key: str) -> None:
+    request = making()
+    shutil.copytree(stopped, request.out)
+    loaded, _ = newest_valid(request.out / "checkpoints")
+    assert loaded is not None
+    tensors = {stem: loaded.tensors(stem) for stem in ("weights", "optimizer", "random")}
+    document = loaded.document("state")
+    document.pop(key)
+    save(request.out / "checkpoints", 4, tensors, {"state": document}, kept=Kept(5))
+    with pytest.raises(CheckpointError, match=rf"another version of trimtab \(differing: {key}\)"):
+        run(request)
+
+
+def test_a_warm_up_longer_than_the_run_is_refused_before_anything_is_loaded(
+    making: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "build_model", None)
+    with pytest.raises(RangeError, match="warmup_steps = 5, but the run has 4 steps"):
+        run(making(warmup_steps=5))
+    with pytest.raises(RangeError, match="warmup_steps = 50, but the run has 11 steps"):
+        run(making(warmup_steps=50, steps=0))
+
+
 def test_other_data_is_refused(stopped: Path, making: Making, tmp_path: Path) -> None:
     request = making(data=write_rows(tmp_path / "other.jsonl", said="quite other words for each "))
     shutil.copytree(stopped, request.out)
@@ -135,10 +169,13 @@ def test_another_model_is_refused(
     ],
     ids=str,
 )
-def test_what_changes_no_trained_bit_may_change(stopped: Path, making: Making, changes: dict[str, Any]) -> None:
+def test_what_changes_no_trained_bit_may_change(
+    stopped: Path, whole: bytes, making: Making, changes: dict[str, Any]
+) -> None:
     request = making(**changes)
     shutil.copytree(stopped, request.out)
     assert run(request)[-1].to_json()["steps"] == changes.get("steps", 4)
+    assert (trained_bytes(request) == whole) is ("steps" not in changes)
 
 
 def test_other_software_is_said_aloud(stopped: Path, making: Making, monkeypatch: pytest.MonkeyPatch) -> None:

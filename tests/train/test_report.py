@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from trimtab.train.metrics import read_metrics
 from trimtab.train.plan import Plan
 from trimtab.train.questions import Answered
 from trimtab.train.report import Report, write_report
@@ -76,6 +77,11 @@ def test_report_without_plan_questions_or_held_out_rows_still_stands(tmp_path: P
     page = written(tmp_path, plan=None, answered=(), counted={}, result=result)
     assert "Plan and truth" not in page
     assert "held-out loss, before" not in page
+
+
+def test_a_damaged_line_of_the_metrics_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n' + "[" * 100_000 + '\n{"step": 2}\n{"step"')
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1}, {"step": 2}]
 
 
 def test_a_chart_without_points_says_so() -> None:

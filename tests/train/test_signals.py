@@ -17,7 +17,7 @@ from trimtab.core.errors import LockedError
 from trimtab.core.interrupt import Interrupted
 from trimtab.core.job import Progress
 from trimtab.models.language_model import LanguageModel
-from trimtab.store.checkpoint import newest_valid
+from trimtab.store.checkpoint_read import newest_valid
 from trimtab.train.loop import train
 from trimtab.train.request import TrainRequest
 from trimtab.train.step import finish_step
@@ -93,7 +93,7 @@ def stepping(patched: pytest.MonkeyPatch) -> None:
         signal.raise_signal(signal.SIGTERM)
         return finish_step(*args, **kwargs)
 
-    patched.setattr("trimtab.train.loop.finish_step", finish)
+    patched.setattr("trimtab.train.work.finish_step", finish)
 
 
 def watching(patched: pytest.MonkeyPatch) -> None:

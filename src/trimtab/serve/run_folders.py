@@ -14,12 +14,12 @@ from typing import Any, Final, Literal
 
 from trimtab.core.errors import MissingError, did_you_mean
 from trimtab.store.lock import LOCK_NAME
-from trimtab.train.loop import ADAPTER, MODEL
 from trimtab.train.metrics import FILE_NAME as METRICS_NAME
 from trimtab.train.questions import FILE_NAME as ANSWERS_NAME
 from trimtab.train.questions import read_answers
 from trimtab.train.report.page import REPORT_NAME
 from trimtab.train.run import PLAN_NAME
+from trimtab.train.work import ADAPTER, MODEL
 
 State = Literal["running", "finished", "stopped", "empty"]
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from trimtab.core.errors import FormatError, RangeError
+from trimtab.kernels import ops
 from trimtab.quant import Kind, QuantizedWeight, dynamic_map, levels
 
 STATE_PREFIX: Final = "quant_state.bitsandbytes__"
 SAVED_KINDS: Final[tuple[Kind, ...]] = ("nf4", "fp4", "int8")
-NESTED_BLOCK_SIZE: Final = 256
 MAX_STATE_BYTES: Final = 4096
 FLOAT_TYPES: Final = MappingProxyType({"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16})
 _SUFFIXES: Final = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", f".{STATE_PREFIX}nf4")
@@ -100,7 +100,7 @@ def from_tensors(name: str, tensors: Mapping[str, Tensor], *, path: Path, dtype:
     nested_absmax = nested_offset = None
     if double:
         _expect_table(path, f"{name}.nested_quant_map", tensors, dynamic_map(signed=True))
-        count = math.ceil(blocks / NESTED_BLOCK_SIZE)
+        count = math.ceil(blocks / ops.NESTED_BLOCK)
         nested_absmax = _expect(path, f"{name}.nested_absmax", tensors, (torch.float32, count))
         nested_offset = torch.tensor(state["nested_offset"], dtype=torch.float32)
     _check_finite(path, name, absmax, nested_absmax, nested_offset)
@@ -136,6 +136,21 @@ def quantization_config(kind: Kind, *, double: bool, compute_dtype: torch.dtype 
     }
 
 
+def stored_kind(config: Any) -> tuple[Kind, bool]:
+    """Read from a ``quantization_config`` in which kind weights are stored, and whether their scales are quantized.
+
+    Raises:
+        FormatError: neither transformers + bitsandbytes nor ``quantization_config`` wrote it.
+    """
+    if isinstance(config, dict) and config.get("quant_method", "bitsandbytes") == "bitsandbytes":
+        if config.get("load_in_8bit") is True:
+            return "int8", False
+        kind = config.get("bnb_4bit_quant_type", "fp4")  # transformers' own where nothing is said
+        if config.get("load_in_4bit") is True and kind in ("nf4", "fp4"):
+            return kind, config.get("bnb_4bit_use_double_quant") is True
+    raise FormatError("config.json", f"has the quantization_config {config!r:.80}; readable are those of bitsandbytes")
+
+
 def _state_bytes(weight: QuantizedWeight) -> Tensor:
     state: dict[str, Any] = {
         "quant_type": weight.kind,
@@ -146,7 +161,7 @@ def _state_bytes(weight: QuantizedWeight) -> Tensor:
     if weight.double:
         assert weight.nested_offset is not None
         state |= {
-            "nested_blocksize": NESTED_BLOCK_SIZE,
+            "nested_blocksize": ops.NESTED_BLOCK,
             "nested_dtype": "float32",
             "nested_offset": weight.nested_offset.item(),
         }
@@ -163,10 +178,10 @@ def _parse_state(path: Path, name: str, kind: str, raw: Tensor) -> dict[str, Any
             state["quant_type"] == kind
             and state["dtype"] in FLOAT_TYPES
             and type(block_size) is int
-            and block_size in (32, 64, 128, 256, 512, 1024, 2048, 4096)
+            and block_size in ops.BLOCK_SIZES
             and isinstance(shape, list)
             and all(type(n) is int and 0 <= n < 2**31 for n in shape)
-            and state.get("nested_blocksize", NESTED_BLOCK_SIZE) == NESTED_BLOCK_SIZE
+            and state.get("nested_blocksize", ops.NESTED_BLOCK) == ops.NESTED_BLOCK
             and isinstance(state.get("nested_offset", 0.0), float)
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:

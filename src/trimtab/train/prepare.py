@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
@@ -17,6 +18,7 @@ from trimtab.models.load import Quantization, load_network
 from trimtab.nn.freeze import freeze
 from trimtab.nn.fuse import fuse
 from trimtab.nn.lora import LoraSettings, add_lora
+from trimtab.store.bitsandbytes import stored_kind
 from trimtab.train.data import Batches, Conversation, Example, encode, encode_seq2seq, read_rows, split
 from trimtab.train.finite import refuse_non_finite_base
 from trimtab.train.request import TrainRequest
@@ -33,7 +35,7 @@ class TrainingData:
         sha256: of the source's bytes.
         notes: sentences about what was read, cut and skipped.
         pad_id: the token that fills short rows.
-        questions: what a person asked last in each held-out row, by place.
+        questions: what a person asked last in each held-out row, by place; not where several rows stand at one.
     """
 
     train: tuple[Example, ...]
@@ -70,8 +72,8 @@ def read_data(request: TrainRequest, tokenizer: Any) -> TrainingData:
     if rows.skipped:
         notes.append(f"{rows.skipped} rows were skipped, the first because of: {rows.problems[0]}")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    asked = {example.place for example in held_out}
-    questions = {row.place: _question(row) for row in rows if row.place in asked}
+    asked, rows_at = {example.place for example in held_out}, Counter(row.place for row in rows)
+    questions = {row.place: _question(row) for row in rows if row.place in asked and rows_at[row.place] == 1}
     return TrainingData(train, held_out, rows.sha256, tuple(notes), int(pad or 0), questions)
 
 
@@ -86,6 +88,26 @@ def quantization_of(settings: TrainSettings) -> Quantization | None:
     if settings.method == "qlora":
         return Quantization(settings.quant_type, settings.block_size, settings.double)
     return Quantization("int8") if settings.method == "int8" else None
+
+
+def base_storage(document: Mapping[str, Any], settings: TrainSettings) -> Quantization | None:
+    """Give how the base lies in memory during a run: as its folder stores it, else as the method says.
+
+    Args:
+        document: the base's ``config.json``.
+        settings: of the run.
+
+    Raises:
+        FormatError: the base is quantized in a way that is not known here.
+        RangeError: full tuning was asked for on a quantized base.
+    """
+    stored = document.get("quantization_config")
+    if stored is None:
+        return quantization_of(settings)
+    if settings.method == "full":
+        raise RangeError("method = full needs a base that is not quantized. Use method = qlora on this folder.")
+    kind, double = stored_kind(stored)
+    return Quantization(kind, double=double)
 
 
 def lora_of(settings: TrainSettings) -> LoraSettings:
@@ -103,14 +125,14 @@ def build_model(request: TrainRequest, device: torch.device) -> LanguageModel:
     """Load the network, frozen and quantized as the method says, and add what learns.
 
     Raises:
+        FormatError: the folder is damaged, or quantized in a way that is not known here.
         RangeError: full tuning was asked for on a quantized folder.
         NonFiniteError: a weight of the base is NaN or infinite.
     """
     settings = request.settings
-    quantized = "quantization_config" in read_model_config(request.model)
-    if quantized and settings.method == "full":
-        raise RangeError("method = full needs a base that is not quantized. Use method = qlora on this folder.")
-    net = load_network(request.model, quantization=None if quantized else quantization_of(settings)).to(device)
+    document = read_model_config(request.model)
+    storage = base_storage(document, settings)
+    net = load_network(request.model, quantization=None if document.get("quantization_config") else storage).to(device)
     refuse_non_finite_base(net)
     freeze(net)
     if settings.method == "full":

@@ -36,7 +36,7 @@ class Questions:
     """The prompts of a run and their answers, kept in the run folder."""
 
     def __init__(self, folder: Path, data: TrainingData, tokenizer: Any, *, count: int, max_tokens: int) -> None:
-        """Take the prompts of some held-out examples; answers from an earlier part of the run are taken up."""
+        """Take the prompts of some held-out examples; nothing is answered yet."""
         self.path = folder / FILE_NAME
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
         fitting = [item for item in data.held_out if 0 < len(_prompt(item)) <= LONGEST_PROMPT][:count]
@@ -48,7 +48,15 @@ class Questions:
             )
             for example in fitting
         ]
-        self._take_up()
+
+    def begin(self, *, continued: bool) -> None:
+        """Take up the answers of a run that goes on; forget those of anything else that was begun in the folder."""
+        if not continued:
+            self.path.unlink(missing_ok=True)
+            return
+        earlier = read_answers(self.path.parent)
+        if [item.prompt for item in earlier] == [item.prompt for item in self.answered]:
+            self.answered = earlier
 
     def ask(self, model: LanguageModel, *, moment: str) -> Iterator[Event]:
         """Let the model answer, "before" with the bare base and "after" with what was learned.
@@ -79,17 +87,13 @@ class Questions:
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
-    def _take_up(self) -> None:
-        earlier = read_answers(self.path.parent)
-        if [item.prompt for item in earlier] == [item.prompt for item in self.answered]:
-            self.answered = earlier
-
 
 def read_answers(folder: Path) -> list[Answered]:
     """Read the answers of a run; none where there are none, or where their file is damaged."""
     try:
-        return [Answered(**item) for item in json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
+        items = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        return [Answered(**{key: str(text) for key, text in item.items()}) for item in items]
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return []
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from trimtab.models.language_model import LanguageModel
 from trimtab.nn.freeze import trainable
+from trimtab.optim.layout import kind_of, state_bytes
 from trimtab.store.checkpoint import require_free
 from trimtab.train.settings import TrainSettings
 
-BYTES_OF_STATE = {32: 8, 8: 3}
-"""Of optimizer state for each weight that learns: two float32, or two codes, their scales and the small tensors."""
 SMALL_FILES_BYTES = 1 << 20
 """Random states, cursor, manifest, metrics and the report."""
 
@@ -18,7 +17,8 @@ SMALL_FILES_BYTES = 1 << 20
 def checkpoint_bytes(model: LanguageModel, settings: TrainSettings) -> int:
     """Estimate the size of one checkpoint from what learns."""
     learning = trainable(model.net).values()
-    state = sum(parameter.numel() for parameter in learning) * BYTES_OF_STATE[settings.optimizer_bits]
+    sizes = [parameter.numel() for parameter in learning]
+    state = sum(state_bytes([size], kind_of(settings.optimizer_bits, size)) for size in sizes)
     return sum(parameter.nbytes for parameter in learning) + state + SMALL_FILES_BYTES
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -15,8 +15,12 @@ from trimtab.core.seeds import RandomState, put_state
 from trimtab.models.language_model import LanguageModel
 from trimtab.nn.freeze import trainable
 from trimtab.optim import PagedAdamW
-from trimtab.store.checkpoint import Loaded, save
+from trimtab.store.checkpoint import Kept, save
+from trimtab.store.checkpoint_read import Loaded
 from trimtab.train.resume import surroundings
+
+BESIDES: Final = {"identity", "versions", "numbers"}
+"""What a checkpoint's document holds besides the fields of ``RunState``."""
 
 
 @dataclass
@@ -72,7 +76,25 @@ def save_state(
     document["best_loss"] = None if math.isinf(state.best_loss) else state.best_loss
     document |= {"identity": identity, "versions": surroundings(), "numbers": state.random.numbers}
     tensors = {"weights": weights, "optimizer": moments, "random": state.random.tensors}
-    return save(folder, state.step, tensors, {"state": document}, keep=keep, protect=(state.best_step,))
+    return save(folder, state.step, tensors, {"state": document}, kept=Kept(keep, (state.best_step,)))
+
+
+def saved_document(loaded: Loaded) -> dict[str, Any]:
+    """Give what a checkpoint says about its run: the fields of ``RunState``, and what the run was made of.
+
+    Raises:
+        CheckpointError: something is missing, or stands there besides; nothing is begun afresh unasked.
+    """
+    document = loaded.document("state")
+    found = document.keys() if isinstance(document, dict) else set()
+    expected = {field.name for field in fields(RunState)} - {"random"} | BESIDES
+    if found != expected:
+        differing = ", ".join(sorted(found ^ expected))
+        raise CheckpointError(
+            f"{loaded.path} was written by another version of trimtab (differing: {differing}). "
+            "Continue with that version, or choose another --out."
+        )
+    return dict(document)
 
 
 def restore_state(loaded: Loaded, model: LanguageModel, optimizer: PagedAdamW) -> RunState:
@@ -81,22 +103,14 @@ def restore_state(loaded: Loaded, model: LanguageModel, optimizer: PagedAdamW) -
     Raises:
         CheckpointError: a part is missing or does not fit this network.
     """
-    document = loaded.document("state")
-    random = RandomState(loaded.tensors("random"), document.pop("numbers"))
-    for key in ("identity", "versions"):
-        document.pop(key)
-    expected = {field.name for field in fields(RunState)} - {"random"}
-    if document.keys() != expected:
-        differing = ", ".join(sorted(document.keys() ^ expected))
-        raise CheckpointError(
-            f"{loaded.path} was written by another version of trimtab (differing: {differing}). "
-            "Continue with that version, or choose another --out."
-        )
+    document = saved_document(loaded)
+    random = RandomState(loaded.tensors("random"), document["numbers"])
     _restore_weights(loaded, model)
     optimizer.load_tensors(loaded.tensors("optimizer"))
     put_state(random)
-    best = document.pop("best_loss")
-    return RunState(**document, random=random, best_loss=math.inf if best is None else best)
+    values = {key: value for key, value in document.items() if key not in BESIDES}
+    best = values.pop("best_loss")
+    return RunState(**values, random=random, best_loss=math.inf if best is None else best)
 
 
 def _restore_weights(loaded: Loaded, model: LanguageModel) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from trimtab.core.errors import FormatError
-from trimtab.train.plan import SHAPES, Plan, make_plan, plan_events
+from trimtab.core.errors import FormatError, RangeError
+from trimtab.store.bitsandbytes import quantization_config
+from trimtab.train.plan import SHAPES, Plan, calibrate, make_plan, plan_events
 from trimtab.train.plan.memory import measure_sizes
 from trimtab.train.settings import RECIPES, TrainSettings
 
@@ -85,9 +86,40 @@ def test_what_does_not_fit_comes_with_knobs_and_what_each_saves() -> None:
 
 def test_an_optimizer_budget_moves_the_rest_out_of_the_peak() -> None:
     free = make_plan(TINY, SETTINGS, limit_bytes=10**12, calibrate=False)
-    tight = make_plan(TINY, replace(SETTINGS, optimizer_budget=1000), limit_bytes=10**12, calibrate=False)
-    assert tight.parts["optimizer"] == 1000
-    assert tight.paged_bytes == free.parts["optimizer"] - 1000
+    tight = make_plan(TINY, replace(SETTINGS, optimizer_budget=5000), limit_bytes=10**12, calibrate=False)
+    assert tight.parts["optimizer"] == 5000
+    assert tight.paged_bytes == free.parts["optimizer"] - 5000
+
+
+def test_a_budget_too_large_for_the_memory_is_not_overruled_but_named() -> None:
+    settings = replace(SETTINGS, rank=512, optimizer_budget=10**10)
+    free = make_plan(TINY, replace(settings, optimizer_budget=0), limit_bytes=10**12, calibrate=False)
+    tight = make_plan(TINY, settings, limit_bytes=free.peak_bytes // 2, calibrate=False)
+    assert not tight.fits
+    assert tight.parts["optimizer"] == free.parts["optimizer"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "double", "codes"), [("nf4", True, 0.5), ("fp4", False, 0.5), ("int8", False, 1.0)], ids=str
+)
+@pytest.mark.parametrize("method", ["qlora", "lora", "int8"])
+def test_a_quantized_base_is_planned_as_it_is_stored(method: Any, kind: Any, double: bool, codes: float) -> None:
+    stored = TINY | {"quantization_config": quantization_config(kind, double=double)}
+    sizes = measure_sizes(stored, replace(SETTINGS, method=method))
+    assert sizes.parts["codes"] == LINEAR_WEIGHTS * codes
+    assert sizes.parts["other weights"] < LINEAR_WEIGHTS
+
+
+def test_full_tuning_of_a_quantized_base_cannot_be_planned() -> None:
+    stored = TINY | {"quantization_config": quantization_config("nf4", double=True)}
+    with pytest.raises(RangeError, match="needs a base that is not quantized"):
+        make_plan(stored, replace(SETTINGS, method="full"), limit_bytes=10**12, calibrate=False)
+
+
+@pytest.mark.parametrize("stored", [{"quant_method": "gptq", "bits": 4}, {}, 7, {"load_in_4bit": 1}], ids=str)
+def test_a_base_quantized_in_another_way_is_refused(stored: Any) -> None:
+    with pytest.raises(FormatError, match="readable are those of bitsandbytes"):
+        make_plan(TINY | {"quantization_config": stored}, SETTINGS, limit_bytes=10**12, calibrate=False)
 
 
 def test_plan_survives_json() -> None:
@@ -103,6 +135,15 @@ def test_calibration_gives_a_time_and_takes_at_most_ten_seconds() -> None:
     assert time.perf_counter() - began < 10
     assert plan.seconds_a_step is not None
     assert 0 < plan.seconds_a_step < 10
+
+
+@pytest.mark.parametrize("changes", [{"gradient_checkpointing": True}, {"method": "full"}], ids=str)
+def test_calibration_runs_the_layers_as_the_run_does(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "LIMIT_S", 0.3)
+    settings = replace(SETTINGS, **changes)
+    seconds = calibrate.seconds_a_step(TINY, settings, measure_sizes(TINY, settings))
+    assert seconds is not None
+    assert seconds > 0
 
 
 def test_planning_leaves_the_code_books_usable() -> None:

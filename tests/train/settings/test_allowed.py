@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import get_args
 
 import pytest
 
 from trimtab.core.errors import RangeError
+from trimtab.optim.schedules import KINDS
 from trimtab.quant import FOUR_BIT_KINDS
 from trimtab.train.settings import TrainSettings, read_settings
-from trimtab.train.settings.allowed import CHOICES, RANGES, QuantType, shown
+from trimtab.train.settings.allowed import CHOICES, RANGES, QuantType, Schedule, check_range, shown
 
 OUT_OF_RANGE = [
     ("lr=-1", "lr = -1.0: allowed is 0 to 100"),
@@ -47,25 +49,27 @@ OUT_OF_RANGE = [
 
 
 @pytest.mark.parametrize(("word", "said"), OUT_OF_RANGE)
-def test_a_value_out_of_range_is_refused_by_name(word: str, said: str) -> None:
-    with pytest.raises(RangeError) as refused:
-        read_settings(words=[word])
-    message = str(refused.value)
-    assert word.partition("=")[0] in message
-    assert said in message
+def test_a_value_out_of_range_is_refused_by_name(refusal: Callable[..., str], word: str, said: str) -> None:
+    assert said in refusal(word, RangeError)
 
 
 @pytest.mark.parametrize("name", RANGES)
-def test_the_ends_of_a_range_are_refused_beyond_and_never_by_their_range_within(name: str) -> None:
+def test_the_ends_of_a_range_are_refused_beyond_and_never_within(name: str) -> None:
     least, most = RANGES[name]
     for beyond in (least - 1, most + 1):
         with pytest.raises(RangeError, match=f"^{name} = "):
             read_settings(overrides={name: beyond})
+    for within in (least, most):
+        check_range(name, within)
 
 
 def test_every_number_and_every_choice_has_its_bounds() -> None:
     free = {name for name, value in vars(TrainSettings()).items() if isinstance(value, bool | tuple)}
     assert set(vars(TrainSettings())) == free | CHOICES.keys() | RANGES.keys()
+
+
+def test_the_schedules_are_those_of_the_optimizer() -> None:
+    assert get_args(Schedule) == KINDS
 
 
 def test_the_codes_of_a_base_are_those_of_four_bits() -> None:

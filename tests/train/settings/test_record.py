@@ -13,6 +13,7 @@ COMBINATIONS = [
     (["method=full", "dropout=0.1"], "belong to adapters"),
     (["method=full", "targets=q_proj"], "belong to adapters"),
     (["steps=0", "epochs=0"], "nothing would be trained"),
+    (["optimizer_budget=4095"], "holds no page. Allowed: 0 for no limit, or 4096"),
     (["patience=3"], "Set eval_every too"),
     (["eval_every=5", "eval_fraction=0"], "Set eval_fraction too"),
 ]

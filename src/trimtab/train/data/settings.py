@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from trimtab.core.errors import RangeError
 
 OnBadRow: TypeAlias = Literal["stop", "skip"]
 LossOn: TypeAlias = Literal["targets", "all", "last"]
 Truncation: TypeAlias = Literal["cut", "stop"]
+
+MOST_HELD_OUT: Final = 0.9
+"""The largest part of the rows that may be held out."""
 
 Tokenizer: TypeAlias = Any
 """A tokenizer of transformers, of any backend."""
@@ -28,7 +31,7 @@ class DataSettings:
         group_by_length: put examples of similar length in one batch.
         on_bad_row: "stop" lists every unusable row and trains nothing; "skip" leaves them out and counts them.
         truncation: a row beyond the window is cut at its right end ("cut") or is a bad row ("stop").
-        eval_fraction: the part of the rows that is held out, from 0 to below 1.
+        eval_fraction: the part of the rows that is held out, from 0 to 0.9.
         seed: decides the order of examples and which are held out.
 
     Raises:
@@ -55,7 +58,7 @@ class DataSettings:
         for name, words in (("loss_on", LossOn), ("on_bad_row", OnBadRow), ("truncation", Truncation)):
             if getattr(self, name) not in get_args(words):
                 raise RangeError(f"{name} = {getattr(self, name)!r}: unknown. Allowed: {', '.join(get_args(words))}.")
-        if not 0 <= self.eval_fraction < 1:
+        if not 0 <= self.eval_fraction <= MOST_HELD_OUT:
             raise RangeError(
-                f"eval_fraction = {self.eval_fraction}: allowed are numbers from 0 to below 1, as in 0.05."
+                f"eval_fraction = {self.eval_fraction}: allowed are numbers from 0 to {MOST_HELD_OUT}, as in 0.05."
             )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from trimtab.models.language_model import hidden_states
+from trimtab.models.load import Quantization
 from trimtab.nn.loss import Head, target_cross_entropy
 from trimtab.optim import PagedAdamW
 from trimtab.train.plan.memory import Sizes
 from trimtab.train.plan.phantom import build, config_object, dress, with_layers
-from trimtab.train.prepare import lora_of, quantization_of
+from trimtab.train.prepare import base_storage, recompute_activations
 from trimtab.train.settings import TrainSettings
 
 LIMIT_S: Final = 10.0
@@ -33,7 +33,7 @@ def seconds_a_step(document: Mapping[str, Any], settings: TrainSettings, sizes: 
     Returns:
         Seconds, or None where even one layer is too large to be tried within the limit.
     """
-    config = config_object(document)
+    config, storage = config_object(document), base_storage(document, settings)
     layer_parameters = sizes.linear_parameters // max(sizes.layers, 1)
     if layer_parameters * 4 > MOST_LAYER_BYTES:
         return None
@@ -41,7 +41,7 @@ def seconds_a_step(document: Mapping[str, Any], settings: TrainSettings, sizes: 
     shape, scale = _affordable(settings, layer_parameters + sizes.head_parameters)
     config.vocab_size = SMALL_VOCABULARY
     config.pad_token_id = config.eos_token_id = config.bos_token_id = 0
-    one, two = (_trial(with_layers(config, layers), settings, shape) for layers in (1, 2))
+    one, two = (_trial(with_layers(config, layers), storage, settings, shape) for layers in (1, 2))
     seconds = _alternate(one, two, began)
     layer = max(seconds[1] - seconds[0], 0.0)
     rest = max(seconds[0] - layer, 0.0)
@@ -61,13 +61,13 @@ def _affordable(settings: TrainSettings, parameters: int) -> tuple[tuple[int, in
     return (batch, length), settings.batch_size * settings.max_length / (batch * length)
 
 
-def _trial(config: Any, settings: TrainSettings, shape: tuple[int, int]) -> Callable[[], None]:
+def _trial(
+    config: Any, storage: Quantization | None, settings: TrainSettings, shape: tuple[int, int]
+) -> Callable[[], None]:
     """Build a small real network and give a function that runs one forward and backward pass of it."""
-    quantization = quantization_of(replace(settings))
-    kind = None if quantization is None else (quantization.kind, quantization.block_size, quantization.double)
-    net: nn.Module = dress(build(config), kind, None if settings.method == "full" else lora_of(settings))
+    net = dress(build(config), storage, settings)
     if settings.gradient_checkpointing:
-        net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+        recompute_activations(net)
     ids = torch.zeros(shape, dtype=torch.long)
     inputs = {"input_ids": ids} | ({"decoder_input_ids": ids} if config.is_encoder_decoder else {})
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from trimtab.core.job import Event, Job, Note, Result, Started, Table
 from trimtab.core.memory import available_bytes, resident_bytes
+from trimtab.core.words import human_bytes, human_count, human_seconds
 from trimtab.train.plan.calibrate import seconds_a_step
 from trimtab.train.plan.memory import FULL_TUNING_BYTES, Place, Sizes, measure_sizes, parts_of
 from trimtab.train.settings import TrainSettings
@@ -98,7 +99,7 @@ def make_plan(
     place = Place(resident_bytes(), CPU_OTHER_BYTES, CPU_GAPS_SHARE) if on_cpu else GPU
     limit = limit_bytes or available_bytes() + (place.program_bytes if on_cpu else 0)
     parts = parts_of(sizes, settings, place)
-    paged = _page_out(parts, limit)
+    paged = 0 if settings.optimizer_budget else _page_out(parts, limit)
     peak = sum(parts.values())
     advice = () if peak <= limit else tuple(_advice(document, settings, place, peak - limit))
     return Plan(
@@ -116,21 +117,22 @@ def make_plan(
 
 def plan_events(plan: Plan, *, steps: int | None = None) -> Iterator[Event]:
     """Show a plan."""
-    rows: list[list[Any]] = [[name, _bytes(count)] for name, count in plan.parts.items() if count]
-    rows.append(["peak", _bytes(plan.peak_bytes)])
+    rows: list[list[Any]] = [[name, human_bytes(count)] for name, count in plan.parts.items() if count]
+    rows.append(["peak", human_bytes(plan.peak_bytes)])
     yield Table("memory", ["part", "size"], rows)
     verdict = "fits into" if plan.fits else "does NOT fit into"
-    yield Note(f"{verdict} {_bytes(plan.limit_bytes)}.", "info" if plan.fits else "warning")
+    yield Note(f"{verdict} {human_bytes(plan.limit_bytes)}.", "info" if plan.fits else "warning")
     if plan.paged_bytes:
-        yield Note(f"{_bytes(plan.paged_bytes)} of optimizer state will be paged out and fetched ahead of its use.")
+        paged = human_bytes(plan.paged_bytes)
+        yield Note(f"{paged} of optimizer state will be paged out and fetched ahead of its use.")
     yield Note(
-        f"{_in_words(plan.learning)} of {_in_words(plan.parameters)} parameters learn; 16-bit full tuning with Adam "
-        f"would need {_bytes(plan.full_tuning_bytes)} before activations."
+        f"{human_count(plan.learning)} of {human_count(plan.parameters)} parameters learn; 16-bit full tuning with "
+        f"Adam would need {human_bytes(plan.full_tuning_bytes)} before activations."
     )
     for sentence in plan.advice:
         yield Note(sentence, "warning")
     if plan.seconds_a_step is not None:
-        total = "" if steps is None else f", about {_duration(plan.seconds_a_step * steps)} for {steps} steps"
+        total = "" if steps is None else f", about {human_seconds(plan.seconds_a_step * steps)} for {steps} steps"
         yield Note(f"about {plan.seconds_a_step:.3g} s a step{total}.")
 
 
@@ -143,7 +145,10 @@ def plan_job(name: str, document: Mapping[str, Any], settings: TrainSettings, **
 
 
 def _page_out(parts: dict[str, int], limit: int) -> int:
-    """Let the pager move optimizer state out where memory is short, as it does in a run; give the bytes moved."""
+    """Move optimizer state out where memory is short; give the bytes moved.
+
+    What is left is the budget that the run will give its optimizer.
+    """
     over = sum(parts.values()) - limit
     movable = max(parts["optimizer"] - LEAST_BUDGET, 0)
     if over <= 0 or over > movable:
@@ -172,37 +177,21 @@ def _advice(document: Mapping[str, Any], settings: TrainSettings, place: Place, 
         changes.append((f"--set max_length={shorter}", {"max_length": shorter}))
     if settings.optimizer_bits == 32:
         changes.append(("--set optimizer_bits=8", {"optimizer_bits": 8}))
+    if settings.optimizer_budget > LEAST_BUDGET:
+        least = {"optimizer_budget": LEAST_BUDGET}
+        changes.append((f"--set optimizer_budget={LEAST_BUDGET}", least))
     if settings.rank > 8:
         changes.append((f"--set rank={settings.rank // 2}", {"rank": settings.rank // 2}))
-    yield f"{_bytes(over)} too much. What would help, each by itself:"
+    yield f"{human_bytes(over)} too much. What would help, each by itself:"
     before = _peak(document, settings, place)
     for words, change in changes:
         after = _peak(document, replace(settings, **change), place)
         if after < before:
             enough = " (enough)" if before - after >= over else ""
-            yield f"{words} saves {_bytes(before - after)}{enough}"
+            yield f"{words} saves {human_bytes(before - after)}{enough}"
 
 
 def _peak(document: Mapping[str, Any], settings: TrainSettings, place: Place) -> int:
     """Give the peak of other settings in the same place, nothing paged out."""
     sizes = measure_sizes(document, settings, other_bytes=place.other_bytes)
     return sum(parts_of(sizes, settings, place).values())
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB" if count < 1000 else f"{count:,.0f} GB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _in_words(count: int) -> str:
-    """Write a large number as people say it."""
-    return f"{count / 1e9:.3g} billion" if count >= 1e9 else f"{count / 1e6:.3g} million"

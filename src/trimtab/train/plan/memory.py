@@ -10,8 +10,10 @@ from typing import Any, Final, cast
 import torch
 from torch import nn
 
+from trimtab.models.load import Quantization
 from trimtab.nn.linear import linear_names
 from trimtab.nn.loss import rows_of_a_chunk
+from trimtab.optim.layout import bytes_per_weight
 from trimtab.train.plan.phantom import (
     build,
     config_object,
@@ -21,12 +23,11 @@ from trimtab.train.plan.phantom import (
     weight_bytes,
     with_layers,
 )
-from trimtab.train.prepare import lora_of, quantization_of
+from trimtab.train.prepare import base_storage
 from trimtab.train.settings import TrainSettings
 
 FLOAT_BYTES: Final = 4
 TILE_BYTES: Final = 8 << 20
-STATE_BYTES: Final = {32: 8.0, 8: 2.0 + 8 / 256}
 FULL_TUNING_BYTES: Final = 12
 """Bytes a parameter of 16-bit full tuning with Adam: weight 2, gradient 2, two float32 moments 8 (arXiv:2305.14314)."""
 
@@ -80,22 +81,21 @@ def measure_sizes(document: Mapping[str, Any], settings: TrainSettings, *, other
         other_bytes: bytes an element of what is not quantized: 4 on the CPU, 2 on a GPU.
 
     Raises:
-        FormatError: the config describes no network that transformers knows.
+        FormatError: the config describes no network that transformers knows, or weights stored in an unknown way.
+        RangeError: full tuning was asked for on quantized weights.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    config = config_object(document)
+    config, storage = config_object(document), base_storage(document, settings)
     warm_tables()
     with FakeTensorMode(allow_non_fake_inputs=True):
         net = build(config)
         parameters = sum(p.numel() for p in net.parameters())
         linear = _linear_parameters(net)
         head = cast(Any, net).get_output_embeddings().weight.numel()
-        quantization = quantization_of(settings)
-        kind = None if quantization is None else (quantization.kind, quantization.block_size, quantization.double)
-        dress(net, kind, None if settings.method == "full" else lora_of(settings))
+        dress(net, storage, settings)
         parts = weight_bytes(net, FLOAT_BYTES if settings.method == "full" else other_bytes)
-        saved = _saved(config, kind, settings)
+        saved = _saved(config, storage, settings)
         learning = sum(p.numel() for p in net.parameters() if p.requires_grad)
     return Sizes(
         parameters=parameters,
@@ -117,7 +117,7 @@ def parts_of(sizes: Sizes, settings: TrainSettings, place: Place) -> dict[str, i
         settings: of the run.
         place: where it runs.
     """
-    state = math.ceil(sizes.adapter_parameters * STATE_BYTES[settings.optimizer_bits])
+    state = math.ceil(sizes.adapter_parameters * bytes_per_weight(settings.optimizer_bits))
     resident = min(state, settings.optimizer_budget) if settings.optimizer_budget else state
     return {
         "program": place.program_bytes,
@@ -138,11 +138,11 @@ def _layers(config: Any) -> int:
     return int(getattr(config.get_text_config(), "num_hidden_layers", 1))
 
 
-def _saved(config: Any, kind: Any, settings: TrainSettings) -> int:
+def _saved(config: Any, storage: Quantization | None, settings: TrainSettings) -> int:
     """Count what one layer keeps from networks of one and two, and extend to all of them."""
     counts = []
     for layers in (1, 2):
-        net = dress(build(with_layers(config, layers)), kind, None if settings.method == "full" else lora_of(settings))
+        net = dress(build(with_layers(config, layers)), storage, settings)
         batch, time, seq2seq = settings.batch_size, settings.max_length, bool(config.is_encoder_decoder)
         counts.append(saved_bytes(net, batch=batch, time=time, seq2seq=seq2seq))
     one_layer, depth = counts[1] - counts[0], _layers(config)

@@ -15,18 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from trimtab.core.errors import FormatError
+from trimtab.kernels import ops
 from trimtab.models.attention import use_own_attention
 from trimtab.models.language_model import hidden_states
-from trimtab.nn.experts import expert_stacks
+from trimtab.models.load import Quantization
 from trimtab.nn.freeze import freeze
 from trimtab.nn.fuse import fuse
 from trimtab.nn.linear import QuantizedLinear, linear_names, replace
-from trimtab.nn.lora import LoraSettings, add_lora
+from trimtab.nn.lora import add_lora
 from trimtab.nn.recompute import is_recomputed, recomputing
-from trimtab.quant import FOUR_BIT_KINDS, Kind, QuantizedWeight, dynamic_map, levels
+from trimtab.quant import FOUR_BIT_KINDS, QuantizedWeight, dynamic_map, levels
+from trimtab.train.prepare import lora_of
+from trimtab.train.settings import TrainSettings
 
 LAYER_KEYS = ("num_hidden_layers", "num_layers", "num_decoder_layers", "n_layer")
-NESTED_BLOCK = 256
 
 
 def config_object(document: Mapping[str, Any]) -> Any:
@@ -64,15 +66,16 @@ def build(config: Any) -> nn.Module:
     return net
 
 
-def phantom_weight(shape: tuple[int, int], kind: Kind, block_size: int, double: bool) -> QuantizedWeight:
+def phantom_weight(shape: tuple[int, int], storage: Quantization) -> QuantizedWeight:
     """Give a quantized weight of the right sizes; its values mean nothing."""
     rows, cols = shape
+    kind, block_size, double = storage.kind, storage.block_size, storage.double
     if kind == "int8":
         codes, absmax = torch.zeros(rows, cols, dtype=torch.int8), torch.zeros(rows)
         return QuantizedWeight(codes, absmax, shape, torch.float32, kind, cols, None, None)
     blocks = math.ceil(rows * cols / block_size)
     absmax = torch.zeros(blocks, dtype=torch.uint8 if double else torch.float32)
-    nested = torch.zeros(math.ceil(blocks / NESTED_BLOCK)) if double else None
+    nested = torch.zeros(math.ceil(blocks / ops.NESTED_BLOCK)) if double else None
     offset = torch.zeros(()) if double else None
     codes = torch.zeros((rows * cols + 1) // 2, dtype=torch.uint8)
     return QuantizedWeight(codes, absmax, shape, torch.float32, kind, block_size, nested, offset)
@@ -85,18 +88,24 @@ def warm_tables() -> None:
     dynamic_map(signed=True)
 
 
-def dress(net: nn.Module, quantized: tuple[Kind, int, bool] | None, lora: LoraSettings | None) -> nn.Module:
-    """Quantize in shape only, add the adapter, and fuse, as a run does."""
-    if quantized is not None:
+def dress(net: nn.Module, storage: Quantization | None, settings: TrainSettings) -> nn.Module:
+    """Quantize in shape only, add the adapter, and fuse, as a run does.
+
+    Args:
+        net: as built.
+        storage: of the linear weights; None keeps them dense.
+        settings: of the run.
+    """
+    if storage is not None:
         for name in linear_names(net):
             linear = cast(nn.Linear, net.get_submodule(name))
-            weight = phantom_weight((linear.out_features, linear.in_features), *quantized)
+            weight = phantom_weight((linear.out_features, linear.in_features), storage)
             replace(net, name, QuantizedLinear(weight, linear.bias))
     freeze(net)
-    if lora is None:
+    if settings.method == "full":
         net.requires_grad_(True)
     else:
-        add_lora(net, lora)
+        add_lora(net, lora_of(settings))
     use_own_attention(net, on_trial=False)
     return fuse(net, on_trial=False).train()
 
@@ -144,8 +153,3 @@ def weight_bytes(net: nn.Module, other_bytes: int) -> dict[str, int]:
             adapter = ".lora_A." in name or ".lora_B." in name
             parts["adapters" if adapter else "other weights"] += tensor.numel() * (4 if adapter else other_bytes)
     return parts
-
-
-def expert_parameters(net: nn.Module) -> int:
-    """Count the weights in fused expert tensors."""
-    return sum(net.get_parameter(name).numel() for name in expert_stacks(net))

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
 from trimtab.core.errors import RangeError
-from trimtab.train.data.settings import LossOn, OnBadRow, Truncation
+from trimtab.kernels.ops import BLOCK_SIZES
+from trimtab.train.data.settings import MOST_HELD_OUT, LossOn, OnBadRow, Truncation
 
 Method = Literal["qlora", "lora", "int8", "full"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -24,7 +25,7 @@ CHOICES: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
         "quant_type": get_args(QuantType),
         "on_bad_row": get_args(OnBadRow),
         "truncation": get_args(Truncation),
-        "block_size": (32, 64, 128, 256, 512, 1024, 2048, 4096),
+        "block_size": BLOCK_SIZES,
         "optimizer_bits": (32, 8),
     }
 )
@@ -47,7 +48,7 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
         "alpha": (1e-6, 1e6),
         "dropout": (0, 0.99),
         "optimizer_budget": (0, 2**62),
-        "eval_fraction": (0, 0.9),
+        "eval_fraction": (0, MOST_HELD_OUT),
         "eval_every": (0, 10**9),
         "eval_limit": (1, 10**9),
         "save_every": (1, 10**9),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trimtab.core.errors import RangeError
+from trimtab.optim.paged_state import SMALLEST_BUDGET_BYTES
 from trimtab.train.data.settings import LossOn, OnBadRow, Truncation
 from trimtab.train.settings.allowed import (
     CHOICES,
@@ -48,7 +49,7 @@ class TrainSettings:
         double: quantize the scales of the 4-bit base too.
         block_size: weights per scale.
         optimizer_bits: 32 or 8 bits of optimizer state.
-        optimizer_budget: bytes of optimizer state kept in memory, the rest paged out; 0 for no limit.
+        optimizer_budget: bytes of optimizer state kept in memory, the rest paged out, 4096 or more; 0 for no limit.
         loss_on: "targets" (answers), "last" (the last answer) or "all" tokens.
         group_by_length: put examples of similar length into one batch.
         packing: put several examples into one window, none of which sees another.
@@ -131,6 +132,11 @@ class TrainSettings:
             (
                 self.steps == 0 and self.epochs == 0,
                 "steps = 0 and epochs = 0: nothing would be trained. Set one of them.",
+            ),
+            (
+                0 < self.optimizer_budget < SMALLEST_BUDGET_BYTES,
+                f"optimizer_budget = {self.optimizer_budget} holds no page. Allowed: 0 for no limit, or "
+                f"{SMALLEST_BUDGET_BYTES} bytes and more.",
             ),
             (
                 self.patience > 0 and self.eval_every == 0,
