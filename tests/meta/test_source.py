@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -140,3 +141,10 @@ def test_the_levels_of_nf4_stand_once() -> None:
 def test_no_compiled_code_repeats_the_levels_of_nf4() -> None:
     digits = str(NF4_LEVEL)[:9]
     assert not [path for path in (ROOT / "csrc").iterdir() if path.is_file() and digits in path.read_text()]
+
+
+def test_every_module_of_the_kernels_but_their_door_is_protected() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (contract,) = (one for one in contracts if one["type"] == "protected")
+    private = {f"trimtab.kernels.{path.stem}" for path in (PACKAGE / "kernels").glob("[!_]*.py")}
+    assert set(contract["protected_modules"]) == private | {"trimtab.kernels._library"}

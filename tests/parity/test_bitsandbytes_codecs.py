@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 
 import pytest
 import torch
 
+from needs import need
 from trimtab.quant import QuantizedWeight, dynamic_map, levels, quantize
 
+need(find_spec("bitsandbytes") is not None, "bitsandbytes", "Install it with: pip install 'trimtab[compare]'.")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    peer = pytest.importorskip("bitsandbytes.functional")
+    import bitsandbytes.functional as peer
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 

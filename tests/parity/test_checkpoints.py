@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
 import tiny
+from needs import need
 from trimtab.core.job import result_of
 from trimtab.models.load import load_network
 from trimtab.models.quantize_folder import quantize_folder
@@ -18,10 +20,11 @@ from trimtab.quant import quantize
 from trimtab.store.bitsandbytes import from_tensors, to_tensors
 from trimtab.store.safetensors import TensorFile, checkpoint_files
 
+for package in ("bitsandbytes", "accelerate"):
+    need(find_spec(package) is not None, package, "Install it with: pip install 'trimtab[compare]'.")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    bnb = pytest.importorskip("bitsandbytes")
-    pytest.importorskip("accelerate")
+    import bitsandbytes as bnb
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import tiny
+from needs import need
 from trimtab.core.errors import RangeError
 from trimtab.core.job import result_of
 from trimtab.models.export import GGUF_TYPES, export_model
@@ -24,9 +26,10 @@ from trimtab.store.gguf import read_gguf
 from trimtab.store.gguf_writer import GgufWriter
 from trimtab.store.importing import import_gguf
 
+need(find_spec("gguf") is not None, "gguf", "Install it with: pip install 'trimtab[compare]'.")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    gguf = pytest.importorskip("gguf")
+    import gguf
 
 TOLERANCES = {"f16": 2e-3, "q8_0": 0.05}
 TEXTS = ["the trimtab and 2026", "naïve café 東京 🙂", "  two  spaces\n\ttab", "<|im_start|>user\nhello<|im_end|>\n"]

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from needs import need
 from trimtab.kernels.ops.tables import dynamic_map
 from trimtab.optim import PagedAdamW
 
+need(find_spec("bitsandbytes") is not None, "bitsandbytes", "Install it with: pip install 'trimtab[compare]'.")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    bitsandbytes = pytest.importorskip("bitsandbytes")
+    import bitsandbytes
 
 SETTINGS = {"lr": 0.01, "weight_decay": 0.1}
 Make = Callable[[Iterable[Tensor]], torch.optim.Optimizer]

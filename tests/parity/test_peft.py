@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
 import tiny
+from needs import need
 from trimtab.core.job import result_of
 from trimtab.models.load import Quantization, load_network
 from trimtab.models.quantize_folder import quantize_folder
 from trimtab.nn.lora import LoraSettings, activate, add_lora
 from trimtab.store.adapter import load_adapter, save_adapter
 
+need(find_spec("peft") is not None, "peft", "Install it with: pip install 'trimtab[compare]'.")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    peft = pytest.importorskip("peft")
+    import peft
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"),
@@ -71,7 +74,7 @@ def test_an_adapter_of_ours_acts_there_as_here(base, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["all layers", "rank-stabilised"])
 def test_an_adapter_of_ours_acts_there_on_4_bits_as_here(base, tmp_path, name):
-    pytest.importorskip("bitsandbytes")
+    need(find_spec("bitsandbytes") is not None, "bitsandbytes", "Install it with: pip install 'trimtab[compare]'.")
     result_of(quantize_folder(base, tmp_path / "base"))
     net = trained(load_network(tmp_path / "base"), SETTINGS[name])
     save_adapter(net, tmp_path / "adapter")
