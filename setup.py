@@ -52,6 +52,7 @@ setup(
                 "-fno-trapping-math",
                 "-fvisibility=hidden",
                 "-Wall",
+                "-Wshadow",
             ],
             extra_link_args=["-fopenmp"],
             optional=True,

@@ -1,5 +1,5 @@
 /* Makes 4-bit codes dense: level times scale in float32, then one rounding to the wanted dtype. */
-#include "trimtab.h"
+#include "kernels.h"
 
 #define PIECE 256   /* weights that are decoded before they are rounded to 16 bits */
 #define SHARE 16384 /* weights that a thread takes at a time; a multiple of every block */
@@ -146,10 +146,8 @@ static void decode_all(const weight4 *w, int64_t start, int64_t count, void *out
 #endif
 }
 
-/* Writes rows row .. row + rows, columns col .. col + cols to out (rows, cols). */
-EXPORT void trimtab_dequantize_4bit(
-    const weight4 *w, int64_t row, int64_t rows, int64_t col, int64_t cols, void *out, int dtype, int level, int threads
-) {
+void trimtab_dequantize_4bit(const weight4 *w, int64_t row, int64_t rows, int64_t col, int64_t cols, void *out, int dtype,
+                             int level, int threads) {
     if (cols == w->cols) {
         decode_all(w, row * cols, rows * cols, out, dtype, level, threads);
         return;

@@ -1,5 +1,6 @@
-/* Few vectors times a 4-bit matrix: picks a kernel. */
+/* Vectors times a 4-bit matrix: picks a kernel for one, for few and for many. */
 #include "4bit_integer.h"
+#include "kernels.h"
 #include "many_rows.h"
 
 static void decode_row(const void *matrix, int64_t row, int64_t k, int64_t count, float *out, int level) {
@@ -7,10 +8,8 @@ static void decode_row(const void *matrix, int64_t row, int64_t k, int64_t count
     decode_range(w, row * w->cols + k, count, out, level);
 }
 
-/* y (count, rows) = x (count, cols) W^T + bias; gives 0 where memory is short. cols is a multiple of 64. */
-EXPORT int trimtab_linear_4bit(
-    const weight4 *w, const float *x, int64_t count, const float *bias, float *y, int exact, int level, int threads
-) {
+int trimtab_linear_4bit(const weight4 *w, const float *x, int64_t count, const float *bias, float *y, int exact, int level,
+                        int threads) {
 #if HAVE_X86
     if (count == 1 && !exact && level >= AVX2) return multiply_integer(&(product4){w, bias, y}, 1, x, level, threads);
 #endif
@@ -32,17 +31,13 @@ static void decode_factor(const void *matrix, int64_t row, int64_t k, int64_t co
     for (int64_t i = 0; i < count; i++) out[i] = from[i] * f->scale;
 }
 
-/* y (count, rows) = x (count, cols) W^T + bias where `turned`, else y (count, cols) = x (count, rows) W. With a rank
- * above 0, adds scale * low (count, rank) times the factor (its transpose, where `turned`).
- * Needs AVX2; gives 0 where memory is short.
- */
-EXPORT int trimtab_product_4bit(const weight4 *w, const float *x, int64_t count, int turned, const float *bias,
-                                const float *low, const float *values, int64_t rank, float scale, float *y, int level,
-                                int threads) {
-    const int64_t cols = turned ? w->rows : w->cols, depth = turned ? w->cols : w->rows;
-    const factor beside = {values, turned ? rank : cols, scale};
-    const many_rows job = {
-        {w, decode_row, x, depth}, {&beside, decode_factor, low, rank}, turned, count, cols, bias, y, level,
+int trimtab_product_4bit(const product_job *job, int level, int threads) {
+    const weight4 *w = job->w;
+    const int64_t cols = job->turned ? w->rows : w->cols, depth = job->turned ? w->cols : w->rows;
+    const factor beside = {job->factor, job->turned ? job->rank : cols, job->scale};
+    const many_rows many = {
+        {w, decode_row, job->x, depth}, {&beside, decode_factor, job->low, job->rank}, job->turned, job->count, cols,
+        job->bias, job->y, level,
     };
-    return multiply_many(&job, threads < 1 ? 1 : threads);
+    return multiply_many(&many, threads < 1 ? 1 : threads);
 }

@@ -1,5 +1,6 @@
 /* Rounds weights to 4-bit codes, block by block. */
-#include "trimtab.h"
+#include "kernels.h"
+#include "lanes.h"
 
 #define SMALLEST_SCALE 1e-38f
 
@@ -69,10 +70,7 @@ TARGET_AVX2 INLINE float largest_avx2(const float *x, int64_t count) {
         c = _mm256_max_ps(c, _mm256_and_ps(magnitude, _mm256_loadu_ps(x + i + 16)));
         d = _mm256_max_ps(d, _mm256_and_ps(magnitude, _mm256_loadu_ps(x + i + 24)));
     }
-    a = _mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d));
-    __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+    return most_avx2(_mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d)));
 }
 
 TARGET_AVX2 static void quantize_block_avx2(
@@ -103,10 +101,8 @@ TARGET_AVX2 static void quantize_block_avx2(
 }
 #endif
 
-EXPORT void trimtab_quantize_4bit(
-    const void *x, int dtype, int64_t count, int64_t block, const float *bounds, const uint8_t *order, uint8_t *codes,
-    float *absmax, int level, int threads
-) {
+void trimtab_quantize_4bit(const void *x, int dtype, int64_t count, int64_t block, const float *bounds,
+                           const uint8_t *order, uint8_t *codes, float *absmax, int level, int threads) {
     const codebook book = {bounds, order};
     const int64_t blocks = blocks_of(count, block);
 #pragma omp parallel for num_threads(threads) schedule(static) if (count > 65536)

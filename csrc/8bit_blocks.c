@@ -1,5 +1,5 @@
 /* Blocks of 8-bit codes into a table of 256 entries. */
-#include "trimtab.h"
+#include "kernels.h"
 
 #define SMALLEST_SCALE 1e-38f
 #define GRID_STEPS 65535.0f
@@ -31,10 +31,8 @@ static void quantize_block(const float *x, int64_t count, const float *bounds, i
     *absmax = scale;
 }
 
-EXPORT void trimtab_quantize_8bit(
-    const float *x, int64_t count, int64_t block, const float *bounds, int grid, uint8_t *codes, float *absmax,
-    int threads
-) {
+void trimtab_quantize_8bit(const float *x, int64_t count, int64_t block, const float *bounds, int grid, uint8_t *codes,
+                           float *absmax, int threads) {
     const int64_t blocks = blocks_of(count, block);
 #pragma omp parallel for num_threads(threads) schedule(static) if (count > 16384)
     for (int64_t index = 0; index < blocks; index++) {
@@ -43,9 +41,8 @@ EXPORT void trimtab_quantize_8bit(
     }
 }
 
-EXPORT void trimtab_dequantize_8bit(
-    const uint8_t *codes, int64_t count, int64_t block, const float *absmax, const float *table, float *out, int threads
-) {
+void trimtab_dequantize_8bit(const uint8_t *codes, int64_t count, int64_t block, const float *absmax, const float *table,
+                             float *out, int threads) {
     const int64_t blocks = blocks_of(count, block);
 #pragma omp parallel for num_threads(threads) schedule(static) if (count > 65536)
     for (int64_t index = 0; index < blocks; index++) {

@@ -1,12 +1,6 @@
-/* Rows of 8-bit integers, each with one scale: weight = code * absmax * step. */
+/* Rows of 8-bit integers, each with one scale. */
 #include "few_rows.h"
-
-typedef struct {
-    const int8_t *codes;
-    const float *absmax;
-    int64_t rows, cols;
-    float step;
-} weight8;
+#include "kernels.h"
 
 INLINE void decode(const int8_t *codes, int64_t count, float absmax, float step, float *out) {
     for (int64_t i = 0; i < count; i++) out[i] = (float)codes[i] * absmax * step;
@@ -35,18 +29,14 @@ static void decode_row(const void *matrix, int64_t row, int64_t k, int64_t count
         decode(codes, count, w->absmax[row], w->step, out);
 }
 
-/* Writes rows row .. row + rows, columns col .. col + cols to out (rows, cols). */
-EXPORT void trimtab_dequantize_rows(
-    const weight8 *w, int64_t row, int64_t rows, int64_t col, int64_t cols, float *out, int level, int threads
-) {
+void trimtab_dequantize_rows(const weight8 *w, int64_t row, int64_t rows, int64_t col, int64_t cols, float *out, int level,
+                             int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (rows * cols > 65536)
     for (int64_t r = 0; r < rows; r++) decode_row(w, row + r, col, cols, out + r * cols, level);
 }
 
-/* y (count, rows) = x (count, cols) W^T + bias; gives 0 where memory is short. cols is a multiple of 64. */
-EXPORT int trimtab_linear_8bit(
-    const weight8 *w, const float *x, int64_t count, const float *bias, float *y, int level, int threads
-) {
+int trimtab_linear_8bit(const weight8 *w, const float *x, int64_t count, const float *bias, float *y, int level,
+                        int threads) {
     const few_rows job = {w, decode_row, w->rows, w->cols, x, count, bias, y, level};
     return multiply_few(&job, threads);
 }

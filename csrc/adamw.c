@@ -3,25 +3,9 @@
  * Every operation is a single IEEE-754 rounding, in the order of the PyTorch twin (optimizer_reference.py), so both
  * give the same bits at every level.
  */
-#include "trimtab.h"
+#include "kernels.h"
 
 enum { BLOCK = 256 };
-/* Magnitudes fall into cells by their upper 16 bits, from 2^-23 (and all below) to 1. */
-enum { LOWEST_CELL = 104 << 7, HIGHEST_CELL = 127 << 7, CELLS = HIGHEST_CELL - LOWEST_CELL + 1 };
-
-typedef struct {
-    float beta1, rest1, beta2, rest2, eps, decay, step_size, root_scale;
-} Numbers;
-
-/* map: the 256 values; middle: where each gives way to the next, then +inf; first: the lowest code of each cell. */
-typedef struct {
-    const float *map, *middle;
-    const uint8_t *first;
-} Table;
-
-typedef struct {
-    int64_t tensor, start, state, length;
-} Slice;
 
 INLINE float load(const void *array, int64_t i, int dtype) {
     if (dtype == FLOAT32) return ((const float *)array)[i];
@@ -56,8 +40,8 @@ INLINE uint8_t nearest(float x, const Table *table) {
     uint32_t bits;
     memcpy(&bits, &x, 4);
     int32_t cell = (int32_t)((bits & 0x7fffffffu) >> 16);
-    cell = cell < LOWEST_CELL ? LOWEST_CELL : cell > HIGHEST_CELL ? HIGHEST_CELL : cell;
-    uint8_t code = table->first[cell - LOWEST_CELL + (bits >> 31) * CELLS];
+    cell = cell < ADAMW_LOWEST ? ADAMW_LOWEST : cell > ADAMW_HIGHEST ? ADAMW_HIGHEST : cell;
+    uint8_t code = table->first[cell - ADAMW_LOWEST + (bits >> 31) * ADAMW_CELLS];
     return (uint8_t)(code + (x > table->middle[code]));
 }
 
@@ -68,11 +52,6 @@ static void encode(const float *values, uint8_t *codes, float *absmax, int count
     for (int i = 0; i < count; i++) codes[i] = nearest(values[i] / scale, table);
     *absmax = largest;
 }
-
-typedef struct {
-    uint8_t *codes1, *codes2;
-    float *absmax1, *absmax2;
-} State8;
 
 INLINE State8 block_of(const State8 *s, int64_t start) {
     State8 block = {s->codes1 + start, s->codes2 + start, s->absmax1 + start / BLOCK, s->absmax2 + start / BLOCK};
@@ -168,10 +147,10 @@ TARGET_AVX2 static void slice32_avx2(void *p, const void *g, float *m, float *v,
 TARGET_AVX2 INLINE __m256i nearest8(__m256 x, const Table *table) {
     __m256i bits = _mm256_castps_si256(x);
     __m256i cell = _mm256_srli_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff)), 16);
-    cell = _mm256_max_epi32(cell, _mm256_set1_epi32(LOWEST_CELL));
-    cell = _mm256_sub_epi32(_mm256_min_epi32(cell, _mm256_set1_epi32(HIGHEST_CELL)), _mm256_set1_epi32(LOWEST_CELL));
-    cell = _mm256_add_epi32(cell, _mm256_and_si256(_mm256_srai_epi32(bits, 31), _mm256_set1_epi32(CELLS)));
-    __m256i code = _mm256_i32gather_epi32((const int *)table->first, cell, 1); /* the caller pads three bytes */
+    cell = _mm256_max_epi32(cell, _mm256_set1_epi32(ADAMW_LOWEST));
+    cell = _mm256_sub_epi32(_mm256_min_epi32(cell, _mm256_set1_epi32(ADAMW_HIGHEST)), _mm256_set1_epi32(ADAMW_LOWEST));
+    cell = _mm256_add_epi32(cell, _mm256_and_si256(_mm256_srai_epi32(bits, 31), _mm256_set1_epi32(ADAMW_CELLS)));
+    __m256i code = _mm256_i32gather_epi32((const int *)table->first, cell, 1); /* four bytes each: hence the padding */
     code = _mm256_and_si256(code, _mm256_set1_epi32(255));
     __m256 above = _mm256_cmp_ps(x, _mm256_i32gather_ps(table->middle, code, 4), _CMP_GT_OQ);
     return _mm256_sub_epi32(code, _mm256_castps_si256(above));
@@ -235,8 +214,8 @@ INLINE int64_t width(int dtype) { return dtype == FLOAT32 ? 4 : 2; }
 #define PICK(level, name) name##_plain
 #endif
 
-EXPORT void trimtab_adamw32(void *const *params, void *const *grads, float *exp_avg, float *exp_avg_sq,
-                            const Slice *slices, int64_t count, const Numbers *numbers, int dtype, int level, int threads) {
+void trimtab_adamw32(void *const *params, void *const *grads, float *exp_avg, float *exp_avg_sq, const Slice *slices,
+                     int64_t count, const Numbers *numbers, int dtype, int level, int threads) {
     void (*run)(void *, const void *, float *, float *, int64_t, const Numbers *, int) =
         PICK(level, slice32);
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -248,8 +227,8 @@ EXPORT void trimtab_adamw32(void *const *params, void *const *grads, float *exp_
     }
 }
 
-EXPORT void trimtab_adamw8(void *const *params, void *const *grads, const State8 *state, const Slice *slices,
-                           int64_t count, const Table *tables, const Numbers *numbers, int dtype, int level, int threads) {
+void trimtab_adamw8(void *const *params, void *const *grads, const State8 *state, const Slice *slices, int64_t count,
+                    const Table *tables, const Numbers *numbers, int dtype, int level, int threads) {
     void (*run)(void *, const void *, int64_t, State8, const Table *, const Numbers *, int) =
         PICK(level, slice8);
 #pragma omp parallel for schedule(static) num_threads(threads)

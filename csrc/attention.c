@@ -92,13 +92,18 @@ static void fill_straight(const pairs *own, const strided *x, int64_t batch, int
         }
 }
 
-void fill_pair(const pairs *own, int64_t index) {
+static void fill_pair(const pairs *own, int64_t index) {
     const attention *job = own->job;
     const int64_t batch = (own->first + index) / job->kv_heads, head = (own->first + index) % job->kv_heads;
     const int64_t place = index * panel_floats(own);
     fill_turned(own, &job->k, batch, head, own->turned_k + place);
     if (own->k) fill_straight(own, &job->k, batch, head, own->k + place);
     (own->turned_v ? fill_turned : fill_straight)(own, &job->v, batch, head, own->v + place);
+}
+
+void fill_pairs(const pairs *own) {
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t pair = 0; pair < own->count; pair++) fill_pair(own, pair);
 }
 
 void copy_tile(const pairs *own, const strided *x, int64_t batch, int64_t head, int64_t query, float by, float *lines) {
@@ -193,8 +198,7 @@ static int attend_pairs(const pairs *own, float *out, float *totals, int threads
     {
         workspace *mine = room_for(sizeof *mine);
         done = mine != NULL;
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t pair = 0; pair < own->count; pair++) fill_pair(own, pair);
+        fill_pairs(own);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t piece = 0; piece < heads * tiles; piece++) { /* the longest first */
             const int64_t tile = tiles - 1 - piece / heads, pair = piece % heads / group;
@@ -206,9 +210,7 @@ static int attend_pairs(const pairs *own, float *out, float *totals, int threads
     return done;
 }
 
-/* Writes (batch, queries, heads, head) and the logarithm to base 2 of each query's sum of exponentials, (batch, heads,
- * queries). Gives 0 where memory ran out. */
-EXPORT int trimtab_attention(const attention *job, float *out, float *totals, int level, int threads) {
+int trimtab_attention(const attention *job, float *out, float *totals, int level, int threads) {
     const attention_loops *loops = attention_loops_at(level);
     const int64_t all = job->batch * job->kv_heads, step = pairs_at_once(job);
     const int64_t rows = filled(job->keys, loops->panel), width = filled(job->head, loops->panel);

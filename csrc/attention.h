@@ -8,36 +8,12 @@
 #ifndef TRIMTAB_ATTENTION_H
 #define TRIMTAB_ATTENTION_H
 
-#include "trimtab.h"
+#include "exp.h"
+#include "kernels.h"
 
 enum { TILE_ROWS = 48, TILE_KEYS = 96, LINE = 264, LARGEST_HEAD = 256, LANES = 16 };
 
-#define LOG2_E 1.44269504088896341f
 #define LN_2 0.69314718055994531f
-
-/* (batch, heads, time, head) in any order of the first three; strides in floats. */
-typedef struct {
-    const float *data;
-    int64_t batch, head, time;
-} strided;
-
-/* Query t of a batch row sees the keys from starts[t] (0 without starts) to t + keys - queries. */
-typedef struct {
-    strided q, k, v;
-    const int32_t *starts; /* (batch, queries), or NULL */
-    int64_t batch, heads, kv_heads, queries, keys, head;
-    float scale;
-} attention;
-
-/* What comes back and what was computed forward; room for the results, (batch, time, heads, head) each. */
-typedef struct {
-    strided grad;
-    const float *out, *totals;
-    float *dq, *dk, *dv;
-} gradients;
-
-int trimtab_attention(const attention *job, float *out, float *totals, int level, int threads);
-int trimtab_attention_grad(const attention *job, const gradients *all, int level, int threads);
 
 /* The keys first .. end that a query sees. */
 typedef struct {
@@ -75,13 +51,6 @@ typedef struct {
     int turned_v;                   /* v is turned over too */
 } pairs;
 
-INLINE int64_t filled(int64_t size, int64_t unit) { return blocks_of(size, unit) * unit; }
-
-/* Memory on the border of a vector, or NULL. */
-INLINE void *room_for(int64_t bytes) { return aligned_alloc(64, (size_t)filled(bytes, 64)); }
-
-INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
 INLINE const float *row_of(const strided *x, int64_t batch, int64_t head, int64_t time) {
     return x->data + batch * x->batch + head * x->head + time * x->time;
 }
@@ -117,8 +86,8 @@ int64_t pairs_at_once(const attention *job);
 
 int64_t panel_floats(const pairs *own);
 
-/* Puts the keys and values of pair `index` into panels. */
-void fill_pair(const pairs *own, int64_t index);
+/* Puts the keys and values of all pairs into panels; for every thread of a team to call. */
+void fill_pairs(const pairs *own);
 
 /* Copies a tile of queries, or of what is laid out as they are, into lines of LINE, times `by`; zeros fill it up. */
 void copy_tile(const pairs *own, const strided *x, int64_t batch, int64_t head, int64_t query, float by, float *lines);

@@ -134,8 +134,7 @@ static int blame_pairs(const backward *work, int threads) {
     {
         workspace *mine = room_for(sizeof *mine);
         done = mine != NULL;
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t pair = 0; pair < own->count; pair++) fill_pair(own, pair);
+        fill_pairs(own);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t piece = 0; piece < own->count * work->parts; piece++)
             if (done) blame_part(work, mine, piece / work->parts, piece % work->parts);
@@ -146,9 +145,7 @@ static int blame_pairs(const backward *work, int threads) {
     return done;
 }
 
-/* Writes gradients as (batch, time, heads, head), given that of the output, the output and the totals of
- * trimtab_attention. Gives 0 where memory ran out. */
-EXPORT int trimtab_attention_grad(const attention *job, const gradients *all, int level, int threads) {
+int trimtab_attention_grad(const attention *job, const gradients *all, int level, int threads) {
     const attention_loops *loops = attention_loops_at(level);
     const int64_t count = job->batch * job->kv_heads, step = pairs_at_once(job), parts = blocks_of(PIECES, step);
     const int64_t rows = filled(job->keys + loops->block - 1, loops->panel), width = filled(job->head, loops->panel);

@@ -1,48 +1,12 @@
 /* The inner loops of attention, for each instruction set. */
 #include "attention.h"
-
-/* c (+)= a b in registers, `vectors` of them a row. AT(r, k) says where a[r][k] stands; lines of b are `step` apart. */
-#define BLOCK_PRODUCT(name, target, vector, width, block, vectors, AT, step, load, store, broadcast, fma, zero)        \
-    target static void name(const float *a, const float *b, int64_t depth, float *c, int64_t stride, int first) {      \
-        vector sums[block][vectors];                                                                                   \
-        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++)                                                       \
-            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++)                                                  \
-                sums[r][i] = first ? zero() : load(c + r * stride + i * width);                                        \
-        for (int64_t k = 0; k < depth; k++, b += step) {                                                               \
-            vector right[vectors];                                                                                     \
-            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) right[i] = load(b + i * width);                  \
-            _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                                 \
-                const vector left = broadcast(a[AT(r, k)]);                                                            \
-                _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) sums[r][i] = fma(left, right[i], sums[r][i]);\
-            }                                                                                                          \
-        }                                                                                                              \
-        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++)                                                       \
-            _Pragma("GCC unroll 2") for (int i = 0; i < vectors; i++) store(c + r * stride + i * width, sums[r][i]);   \
-    }
+#include "block_product.h"
+#include "lanes.h"
 
 #define STRAIGHT(r, k) ((r) * LINE + (k))
 #define TURNED(r, k) ((k) * LINE + (r))
 
-/* 2^x = 2^n 2^r with n whole and |r| <= 1/2; a polynomial for 2^r, right to 2e-8. NaN stays NaN. */
-static const float POWER[] = {
-    1.0f, 0.69314724f, 0.24022648f, 0.055503134f, 0.0096183745f, 0.00134052976f, 0.00015379523f,
-};
-#define SMALLEST -126.0f
-
-#define HORNER(fma, set, r)                                                                                  \
-    fma(r, fma(r, fma(r, fma(r, fma(r, fma(r, set(POWER[6]), set(POWER[5])), set(POWER[4])), set(POWER[3])), \
-                      set(POWER[2])), set(POWER[1])), set(POWER[0]))
-
 /* ---- plain C ---- */
-
-INLINE float power_of_two(float x) {
-    if (x < SMALLEST) return 0.0f;
-    if (!(x <= 127.0f)) return x + INFINITY;
-    const float n = nearbyintf(x), r = x - n;
-    float p = POWER[6];
-    for (int i = 5; i >= 0; i--) p = p * r + POWER[i];
-    return p * float_of_bits((uint32_t)((int32_t)n + 127) << 23);
-}
 
 enum { PLAIN_BLOCK = 4, PLAIN_PANEL = 16 };
 
@@ -88,16 +52,6 @@ INLINE void scale_each(const float *from, int64_t count, float by, float *to) {
     for (int64_t i = 0; i < count; i++) to[i] = from[i] * by;
 }
 
-INLINE float sum_of_products(const float *a, const float *b, int64_t count) {
-    float lanes[LANES] = {0}, total = 0.0f;
-    int64_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) lanes[lane] += a[i + lane] * b[i + lane];
-    for (int lane = 0; lane < LANES; lane++) total += lanes[lane];
-    for (; i < count; i++) total += a[i] * b[i];
-    return total;
-}
-
 static void scale_plain(const float *from, int64_t count, float by, float *to) { scale_each(from, count, by, to); }
 
 static float dot_plain(const float *a, const float *b, int64_t count) { return sum_of_products(a, b, count); }
@@ -139,38 +93,8 @@ static const attention_loops plain = {
         }                                                                                                        \
     }
 
-TARGET_AVX2 INLINE __m256 power_avx2(__m256 x) {
-    const __m256 smallest = _mm256_set1_ps(SMALLEST);
-    /* NaN comes second: kept */
-    const __m256 inside = _mm256_min_ps(_mm256_set1_ps(127.0f), _mm256_max_ps(smallest, x));
-    const __m256 n = _mm256_round_ps(inside, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m256 r = _mm256_sub_ps(inside, n);
-    const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-    const __m256 value = _mm256_mul_ps(HORNER(_mm256_fmadd_ps, _mm256_set1_ps, r), _mm256_castsi256_ps(exponent));
-    return _mm256_and_ps(value, _mm256_cmp_ps(x, smallest, _CMP_NLT_UQ));
-}
-
-TARGET_AVX2 INLINE float top_of_avx2(__m256 x) {
-    __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_max_ss(half, _mm_shuffle_ps(half, half, 1)));
-}
-
-TARGET_AVX512 INLINE __m512 power_avx512(__m512 x) {
-    const __mmask16 kept = _mm512_cmp_ps_mask(x, _mm512_set1_ps(SMALLEST), _CMP_NLT_UQ); /* NaN too */
-    const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m512 r = _mm512_sub_ps(x, n);
-    return _mm512_maskz_scalef_ps(kept, HORNER(_mm512_fmadd_ps, _mm512_set1_ps, r), n);
-}
-
-TARGET_AVX512 INLINE float top_of_avx512(__m512 x) { return _mm512_reduce_max_ps(x); }
-
-#define AVX2_PRODUCT(name, AT, step)                                                                               \
-    BLOCK_PRODUCT(name, TARGET_AVX2, __m256, 8, 6, 2, AT, step, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, \
-                  _mm256_fmadd_ps, _mm256_setzero_ps)
-#define AVX512_PRODUCT(name, vectors, AT, step)                                                              \
-    BLOCK_PRODUCT(name, TARGET_AVX512, __m512, 16, 12, vectors, AT, step, _mm512_loadu_ps, _mm512_storeu_ps, \
-                  _mm512_set1_ps, _mm512_fmadd_ps, _mm512_setzero_ps)
+#define AVX2_PRODUCT(name, AT, step) BLOCK_PRODUCT(name, TARGET_AVX2, __m256, 8, 6, 2, AT, step, _mm256_)
+#define AVX512_PRODUCT(name, vectors, AT, step) BLOCK_PRODUCT(name, TARGET_AVX512, __m512, 16, 12, vectors, AT, step, _mm512_)
 
 AVX2_PRODUCT(product_avx2, STRAIGHT, 16)
 AVX2_PRODUCT(turned_avx2, TURNED, LINE)
@@ -178,9 +102,9 @@ AVX512_PRODUCT(product_avx512, 2, STRAIGHT, 32)
 AVX512_PRODUCT(narrow_avx512, 1, STRAIGHT, 32)
 AVX512_PRODUCT(turned_avx512, 2, TURNED, LINE)
 ROW_LOOPS(avx2, TARGET_AVX2, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_add_ps, _mm256_sub_ps,
-          _mm256_mul_ps, _mm256_min_ps, _mm256_max_ps, power_avx2, top_of_avx2)
+          _mm256_mul_ps, _mm256_min_ps, _mm256_max_ps, power_avx2, most_avx2)
 ROW_LOOPS(avx512, TARGET_AVX512, __m512, 16, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_add_ps,
-          _mm512_sub_ps, _mm512_mul_ps, _mm512_min_ps, _mm512_max_ps, power_avx512, top_of_avx512)
+          _mm512_sub_ps, _mm512_mul_ps, _mm512_min_ps, _mm512_max_ps, power_avx512, _mm512_reduce_max_ps)
 
 TARGET_AVX2 static void scale_avx2(const float *from, int64_t count, float by, float *to) {
     scale_each(from, count, by, to);

@@ -3,6 +3,8 @@
  */
 #include "few_rows.h"
 
+#include "lanes.h"
+
 #define ROWS 4
 #define MOST_VECTORS 6
 #define CHUNK 1024 /* columns that are dense at a time: ROWS * CHUNK floats fill half of a 32 KB cache */
@@ -59,13 +61,8 @@ AVX2_KERNEL(avx2_1, 1)
 AVX2_KERNEL(avx2_2, 2)
 AVX2_KERNEL(avx2_3, 3)
 static const multiply_function avx2_functions[] = {avx2_1, avx2_2, avx2_3};
-TARGET_AVX2 INLINE float sum_avx2(const float *lanes) {
-    __m128 sum = _mm_add_ps(_mm_loadu_ps(lanes), _mm_loadu_ps(lanes + 4));
-    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
-    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
-}
-
-REDUCE(reduce_avx2, TARGET_AVX2, 8, sum_avx2)
+#define SUM_AVX2(lanes) sum_avx2(_mm256_loadu_ps(lanes))
+REDUCE(reduce_avx2, TARGET_AVX2, 8, SUM_AVX2)
 static const kernel_set avx2_set = {8, 3, avx2_functions, reduce_avx2};
 
 #define AVX512_KERNEL(NAME, VECTORS) \

@@ -4,8 +4,7 @@
 
 #include "trimtab.h"
 
-#define GROUP 64             /* the column count is a multiple of it */
-#define PARALLEL_FROM 262144 /* products below which waking another thread costs more than it saves */
+#define GROUP 64 /* the column count is a multiple of it */
 
 /* Writes `count` weights of a row from column k on as float32. */
 typedef void (*decoder)(const void *matrix, int64_t row, int64_t k, int64_t count, float *out, int level);

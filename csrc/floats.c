@@ -1,7 +1,7 @@
 /* Conversions between float32, float16 and bfloat16, and what this processor can do. */
-#include "trimtab.h"
+#include "kernels.h"
 
-EXPORT int trimtab_cpu_level(void) {
+int trimtab_cpu_level(void) {
 #if HAVE_X86
     __builtin_cpu_init();
     int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");

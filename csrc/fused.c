@@ -4,17 +4,8 @@
  * and once for AVX2.
  */
 #include "exp.h"
-
-INLINE float sum_of_products(const float *a, const float *b, int64_t count) {
-    float lanes[16] = {0};
-    int64_t i = 0;
-    for (; i + 16 <= count; i += 16)
-        for (int lane = 0; lane < 16; lane++) lanes[lane] += a[i + lane] * b[i + lane];
-    float total = 0.0f;
-    for (int lane = 0; lane < 16; lane++) total += lanes[lane];
-    for (; i < count; i++) total += a[i] * b[i];
-    return total;
-}
+#include "kernels.h"
+#include "lanes.h"
 
 /* ---- y = x / sqrt(mean(x^2) + eps) * (weight + offset) ---- */
 
@@ -49,15 +40,16 @@ VARIANTS(norm, (const float *x, const float *w, float offset, float eps, int64_t
          norm_row(x, w, offset, eps, cols, y, root))
 VARIANTS(norm_grad, (const float *g, const float *x, const float *w, float offset, float root, int64_t cols, float *dx),
          norm_row_grad(g, x, w, offset, root, cols, dx))
-EXPORT void trimtab_rms_norm(const float *x, const float *weight, float offset, float eps, int64_t rows, int64_t cols,
-                             float *y, float *roots, int level, int threads) {
+
+void trimtab_rms_norm(const float *x, const float *weight, float offset, float eps, int64_t rows, int64_t cols, float *y,
+                      float *roots, int level, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t row = 0; row < rows; row++)
         RUN(norm, level, x + row * cols, weight, offset, eps, cols, y + row * cols, roots + row);
 }
 
-EXPORT void trimtab_rms_norm_grad(const float *g, const float *x, const float *weight, float offset, const float *roots,
-                                  int64_t rows, int64_t cols, float *dx, int level, int threads) {
+void trimtab_rms_norm_grad(const float *g, const float *x, const float *weight, float offset, const float *roots,
+                           int64_t rows, int64_t cols, float *dx, int level, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t row = 0; row < rows; row++)
         RUN(norm_grad, level, g + row * cols, x + row * cols, weight, offset, roots[row], cols, dx + row * cols);
@@ -109,15 +101,15 @@ GATES(gate_avx512, TARGET_AVX512, __m512, 16, _mm512_, exp_avx512)
 
 enum { GATE_BLOCK = 4096 };
 
-EXPORT void trimtab_gated_silu(const float *gate, const float *up, int64_t count, float *y, int level, int threads) {
+void trimtab_gated_silu(const float *gate, const float *up, int64_t count, float *y, int level, int threads) {
     (void)level;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t from = 0; from < count; from += GATE_BLOCK)
         CHOOSE(level, )(gate, up, from, smaller(from + GATE_BLOCK, count), y);
 }
 
-EXPORT void trimtab_gated_silu_grad(const float *g, const float *gate, const float *up, int64_t count, float *dgate,
-                                    float *dup, int level, int threads) {
+void trimtab_gated_silu_grad(const float *g, const float *gate, const float *up, int64_t count, float *dgate, float *dup,
+                             int level, int threads) {
     (void)level;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t from = 0; from < count; from += GATE_BLOCK)

@@ -1,9 +1,7 @@
 /* The whole network in one call, so that between two products of a token no time is lost. */
 #include "llama.h"
 
-void trimtab_rms_norm(const float *x, const float *weight, float offset, float eps, int64_t rows, int64_t cols, float *y,
-                      float *roots, int level, int threads);
-void trimtab_gated_silu(const float *gate, const float *up, int64_t count, float *y, int level, int threads);
+#include "kernels.h"
 
 #define WORTH_THREADS 65536 /* values below which one thread passes over them faster alone */
 
@@ -163,8 +161,8 @@ static void *make_room(pass *p) {
                              m->attention.heads + 1};
     int64_t total = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) total += (n * sizes[i] + 15) / 16 * 16;
-    void *memory = NULL;
-    if (posix_memalign(&memory, 64, (size_t)total * sizeof(float) + (size_t)p->sequences * sizeof(attention_run))) return NULL;
+    void *memory = room_for(total * (int64_t)sizeof(float) + p->sequences * (int64_t)sizeof(attention_run));
+    if (!memory) return NULL;
     float *at = memory;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; at += (n * sizes[i++] + 15) / 16 * 16) *buffers[i] = at;
     p->runs = (attention_run *)at;

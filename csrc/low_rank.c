@@ -4,11 +4,11 @@
  * Matrices of `rank` columns are held in panels PANEL wide, padded with zeros. Each thread owns a run of rows and takes
  * CHUNK of them at a time, which stay in its second-level cache between the products that need them.
  */
-#include "trimtab.h"
+#include "kernels.h"
 
 #if HAVE_X86
 
-enum { PANEL = 16, BLOCK = 12, CHUNK = 48, TALL = 8 };
+enum { PANEL = 16, BLOCK = 12, CHUNK = 48, FLOAT = sizeof(float) };
 
 /* sums[r][0 .. PANEL) = sum over k of x[r][k] * panel[k][0 .. PANEL) for ROWS rows that lie `stride` apart, HALF of them
  * at a time. */
@@ -97,15 +97,9 @@ static void from_panel(const float *panel, int64_t rows, int64_t stride, int64_t
         for (int64_t c = 0; c < cols; c++) to[r * stride + c] = panel[r * PANEL + c];
 }
 
-static float *room(int64_t floats) {
-    void *memory = NULL;
-    return posix_memalign(&memory, 64, (size_t)(floats + 16) * sizeof(float)) ? NULL : memory;
-}
-
-/* low (rows, rank) = x (rows, cols) a (rank, cols)^T. Needs AVX2; gives 0 where memory is short. */
-EXPORT int trimtab_low_rank_down(const float *x, const float *a, int64_t rows, int64_t cols, int64_t rank, float *low,
-                                 int level, int threads) {
-    float *panel = room(cols * PANEL);
+int trimtab_low_rank_down(const float *x, const float *a, int64_t rows, int64_t cols, int64_t rank, float *low, int level,
+                          int threads) {
+    float *panel = room_for(cols * PANEL * FLOAT);
     if (!panel) return 0;
     for (int64_t first = 0; first < rank; first += PANEL) {
         const int64_t here = smaller(PANEL, rank - first);
@@ -123,33 +117,25 @@ EXPORT int trimtab_low_rank_down(const float *x, const float *a, int64_t rows, i
     return 1;
 }
 
-typedef struct {
-    const float *grad, *x, *low, *b; /* (rows, outputs), (rows, inputs), (rows, rank), (outputs, rank) */
-    int64_t rows, inputs, outputs, rank;
-    float scale;
-    float *low_grad, *a_grad, *b_grad; /* (rows, rank), (rank, inputs), (outputs, rank) */
-    int level;
-} low_rank_job;
-
 /* One thread's rows of one panel; sums: (PANEL, inputs) for a, then (PANEL, outputs) for b, zero at first. */
-static void grads_of_rows(const low_rank_job *job, int64_t first, int64_t here, const float *panel, int64_t begin,
-                          int64_t end, float *sums) {
+static void grads_of_rows(const low_rank_job *job, int64_t first, const float *panel, int64_t begin, int64_t end,
+                          float *sums, int level) {
+    const int64_t here = smaller(PANEL, job->rank - first);
     float low[CHUNK * PANEL], low_grad[CHUNK * PANEL];
     for (int64_t row = begin; row < end; row += CHUNK) {
         const int64_t count = smaller(CHUNK, end - row);
         const float *grad = job->grad + row * job->outputs;
-        multiply_narrow(grad, count, job->outputs, panel, job->scale, low_grad, job->level);
+        multiply_narrow(grad, count, job->outputs, panel, job->scale, low_grad, level);
         from_panel(low_grad, count, job->rank, here, job->low_grad + row * job->rank + first);
         to_panel(job->low + row * job->rank + first, count, job->rank, here, low);
-        add_outer(low, grad, job->outputs, count, sums + PANEL * job->inputs, job->level);
-        add_outer(low_grad, job->x + row * job->inputs, job->inputs, count, sums, job->level);
+        add_outer(low, grad, job->outputs, count, sums + PANEL * job->inputs, level);
+        add_outer(low_grad, job->x + row * job->inputs, job->inputs, count, sums, level);
     }
 }
 
 /* Adds up what the threads found, always in the same order. */
-static void gather_sums(const low_rank_job *job, int64_t first, int64_t here, const float *sums, int64_t each,
-                        int threads) {
-    for (int64_t i = 0; i < here; i++) {
+static void gather_sums(const low_rank_job *job, int64_t first, const float *sums, int64_t each, int threads) {
+    for (int64_t i = 0; i < smaller(PANEL, job->rank - first); i++) {
         for (int64_t k = 0; k < job->inputs + job->outputs; k++) {
             const int of_b = k >= job->inputs;
             const float *at = of_b ? sums + PANEL * job->inputs + i * job->outputs + (k - job->inputs) : sums + i * job->inputs + k;
@@ -161,24 +147,18 @@ static void gather_sums(const low_rank_job *job, int64_t first, int64_t here, co
     }
 }
 
-/* low_grad = scale * grad b, a_grad = low_grad^T x, b_grad = scale * grad^T low.
- * Needs AVX2; gives 0 where memory is short. */
-EXPORT int trimtab_low_rank_grads(const float *grad, const float *x, const float *low, const float *b, int64_t rows,
-                                  int64_t inputs, int64_t outputs, int64_t rank, float scale, float *low_grad,
-                                  float *a_grad, float *b_grad, int level, int threads) {
-    const low_rank_job job = {grad, x, low, b, rows, inputs, outputs, rank, scale, low_grad, a_grad, b_grad, level};
-    const int64_t each = PANEL * (inputs + outputs), share = blocks_of(blocks_of(rows, threads), BLOCK) * BLOCK;
-    float *panel = room(outputs * PANEL), *sums = room(each * threads);
+int trimtab_low_rank_grads(const low_rank_job *job, int level, int threads) {
+    const int64_t each = PANEL * (job->inputs + job->outputs), share = filled(blocks_of(job->rows, threads), BLOCK);
+    float *panel = room_for(job->outputs * PANEL * FLOAT), *sums = room_for(each * threads * FLOAT);
     const int enough = panel && sums;
-    for (int64_t first = 0; enough && first < rank; first += PANEL) {
-        const int64_t here = smaller(PANEL, rank - first);
-        to_panel(b + first, outputs, rank, here, panel);
+    for (int64_t first = 0; enough && first < job->rank; first += PANEL) {
+        to_panel(job->b + first, job->outputs, job->rank, smaller(PANEL, job->rank - first), panel);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
         for (int t = 0; t < threads; t++) {
             memset(sums + t * each, 0, (size_t)each * sizeof(float));
-            grads_of_rows(&job, first, here, panel, t * share, smaller((t + 1) * share, rows), sums + t * each);
+            grads_of_rows(job, first, panel, t * share, smaller((t + 1) * share, job->rows), sums + t * each, level);
         }
-        gather_sums(&job, first, here, sums, each, threads);
+        gather_sums(job, first, sums, each, threads);
     }
     free(panel);
     free(sums);
@@ -187,17 +167,14 @@ EXPORT int trimtab_low_rank_grads(const float *grad, const float *x, const float
 
 #else
 
-EXPORT int trimtab_low_rank_down(const float *x, const float *a, int64_t rows, int64_t cols, int64_t rank, float *low,
-                                 int level, int threads) {
+int trimtab_low_rank_down(const float *x, const float *a, int64_t rows, int64_t cols, int64_t rank, float *low, int level,
+                          int threads) {
     (void)x, (void)a, (void)rows, (void)cols, (void)rank, (void)low, (void)level, (void)threads;
     return 0;
 }
 
-EXPORT int trimtab_low_rank_grads(const float *grad, const float *x, const float *low, const float *b, int64_t rows,
-                                  int64_t inputs, int64_t outputs, int64_t rank, float scale, float *low_grad,
-                                  float *a_grad, float *b_grad, int level, int threads) {
-    (void)grad, (void)x, (void)low, (void)b, (void)rows, (void)inputs, (void)outputs, (void)rank, (void)scale;
-    (void)low_grad, (void)a_grad, (void)b_grad, (void)level, (void)threads;
+int trimtab_low_rank_grads(const low_rank_job *job, int level, int threads) {
+    (void)job, (void)level, (void)threads;
     return 0;
 }
 

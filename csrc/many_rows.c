@@ -7,36 +7,15 @@
  */
 #include "many_rows.h"
 
+#include "block_product.h"
+
 #if HAVE_X86
 
 enum { DEPTH = 512, STRIDE = DEPTH + 8, TILE_FLOATS = 160 * 1024, SQUARE = 8 };
 
-/* y[r][0 .. 2 vectors) (+)= sum over k of x[r][k] * panel[k][0 .. 2 vectors); x has rows of STRIDE. */
-#define BLOCK_PRODUCT(name, target, vector, width, block, load, store, broadcast, fma, zero)                         \
-    target static void name(const float *x, const float *panel, int64_t depth, float *y, int64_t stride, int first) { \
-        vector sums[block][2];                                                                                       \
-        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                                   \
-            sums[r][0] = first ? zero() : load(y + r * stride);                                                      \
-            sums[r][1] = first ? zero() : load(y + r * stride + width);                                              \
-        }                                                                                                            \
-        for (int64_t k = 0; k < depth; k++, panel += 2 * width) {                                                    \
-            const vector left = load(panel), right = load(panel + width);                                            \
-            _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                               \
-                const vector here = broadcast(x[r * STRIDE + k]);                                                    \
-                sums[r][0] = fma(here, left, sums[r][0]);                                                            \
-                sums[r][1] = fma(here, right, sums[r][1]);                                                           \
-            }                                                                                                        \
-        }                                                                                                            \
-        _Pragma("GCC unroll 16") for (int r = 0; r < block; r++) {                                                   \
-            store(y + r * stride, sums[r][0]);                                                                       \
-            store(y + r * stride + width, sums[r][1]);                                                               \
-        }                                                                                                            \
-    }
-
-BLOCK_PRODUCT(product_avx2, TARGET_AVX2, __m256, 8, 6, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps,
-              _mm256_fmadd_ps, _mm256_setzero_ps)
-BLOCK_PRODUCT(product_avx512, TARGET_AVX512, __m512, 16, 12, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps,
-              _mm512_fmadd_ps, _mm512_setzero_ps)
+#define PLACE(r, k) ((r) * STRIDE + (k))
+BLOCK_PRODUCT(product_avx2, TARGET_AVX2, __m256, 8, 6, 2, PLACE, 16, _mm256_)
+BLOCK_PRODUCT(product_avx512, TARGET_AVX512, __m512, 16, 12, 2, PLACE, 32, _mm512_)
 
 typedef void (*product_function)(const float *, const float *, int64_t, float *, int64_t, int);
 
@@ -95,9 +74,9 @@ static void fill_straight(const summand *part, int level, const workspace *own, 
             part->decode(part->matrix, k + i, col + from, here, own->lines, level);
             for (int64_t done = 0; done < here; done += wide) {
                 float *panel = own->tile + (from + done) / wide * depth * wide + i * wide;
-                const int64_t part = smaller(wide, here - done);
-                memcpy(panel, own->lines + done, (size_t)part * sizeof(float));
-                memset(panel + part, 0, (size_t)(wide - part) * sizeof(float));
+                const int64_t width = smaller(wide, here - done);
+                memcpy(panel, own->lines + done, (size_t)width * sizeof(float));
+                memset(panel + width, 0, (size_t)(wide - width) * sizeof(float));
             }
         }
     }
@@ -142,8 +121,7 @@ static void add_bias(const many_rows *job, int64_t col, int64_t cols) {
 }
 
 static int64_t even_share(int64_t size, int64_t most, int64_t unit) {
-    const int64_t parts = (size + most - 1) / most;
-    return ((size + parts - 1) / parts + unit - 1) / unit * unit;
+    return filled(blocks_of(size, blocks_of(size, most)), unit);
 }
 
 static int multiply_columns(const many_rows *job, int64_t begin, int64_t end) {
@@ -152,8 +130,8 @@ static int multiply_columns(const many_rows *job, int64_t begin, int64_t end) {
     const int64_t depth = even_share(job->base.depth, DEPTH, SQUARE);
     const int64_t tile = even_share(end - begin, smaller(TILE_FLOATS / depth / panel * panel, end - begin + panel), panel);
     const int64_t sizes[] = {(tile + panel) * depth, block * STRIDE, SQUARE * DEPTH, block * panel};
-    float *scratch = NULL;
-    if (posix_memalign((void **)&scratch, 64, (size_t)(sizes[0] + sizes[1] + sizes[2] + sizes[3]) * sizeof(float))) return 0;
+    float *scratch = room_for((sizes[0] + sizes[1] + sizes[2] + sizes[3]) * (int64_t)sizeof(float));
+    if (!scratch) return 0;
     const workspace own = {
         wide ? product_avx512 : product_avx2, block, panel, scratch, scratch + sizes[0], scratch + sizes[0] + sizes[1],
         scratch + sizes[0] + sizes[1] + sizes[2],
@@ -172,7 +150,7 @@ static int multiply_columns(const many_rows *job, int64_t begin, int64_t end) {
 
 int multiply_many(const many_rows *job, int threads) {
     int done = 1;
-    const int64_t unit = 64, share = even_share((job->cols + threads - 1) / threads, INT64_MAX / 2, unit);
+    const int64_t share = filled(blocks_of(job->cols, threads), GROUP);
 #pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(&& : done)
     for (int64_t thread = 0; thread < threads; thread++) {
         const int64_t begin = thread * share, end = smaller(begin + share, job->cols);

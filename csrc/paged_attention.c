@@ -6,8 +6,10 @@
 #include "paged_attention.h"
 
 #include "exp.h"
+#include "kernels.h"
+#include "lanes.h"
 
-enum { ROWS = 48 }; /* queries of a block, at most */
+enum { ROWS = 48 }; /* queries of a block, at most: MOST_GROUPED in Python */
 
 void keep_token(const attention_shape *a, float *const *pages, int64_t layer, int64_t position, const float *key,
                 const float *value) {
@@ -19,6 +21,10 @@ void keep_token(const attention_shape *a, float *const *pages, int64_t layer, in
         memcpy(to, value + h * a->head, (size_t)a->head * sizeof(float));
         memset(to + a->head, 0, (size_t)(wide - a->head) * sizeof(float));
     }
+}
+
+int64_t trimtab_page_floats(int64_t layers, int64_t kv_heads, int64_t head) {
+    return layers * layer_floats(&(attention_shape){.kv_heads = kv_heads, .head = head});
 }
 
 #if HAVE_X86
@@ -101,19 +107,7 @@ static void small_product(int64_t rows, const float *x, int64_t x_stride, const 
         return keep;                                                                                      \
     }
 
-TARGET_AVX2 INLINE float most_avx2(__m256 lanes) {
-    __m128 most = _mm_max_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
-    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
-    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
-}
-
-TARGET_AVX2 INLINE float total_avx2(__m256 lanes) {
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
-    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
-    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
-}
-
-WEIGH(weigh_avx2, TARGET_AVX2, __m256, 8, _mm256_, most_avx2, total_avx2, exp_avx2)
+WEIGH(weigh_avx2, TARGET_AVX2, __m256, 8, _mm256_, most_avx2, sum_avx2, exp_avx2)
 WEIGH(weigh_avx512, TARGET_AVX512, __m512, 16, _mm512_, _mm512_reduce_max_ps, _mm512_reduce_add_ps, exp_avx512)
 
 typedef struct {
@@ -162,10 +156,10 @@ static void attend_block(const attention_shape *a, int64_t layer, const attentio
 
 static int attend_run(const attention_shape *a, int64_t layer, const attention_run *run, int64_t task, int64_t each,
                       int level) {
-    const int64_t wide = wide_of(a->head), head = (a->head + 15) / 16 * 16;
+    const int64_t wide = wide_of(a->head), head = filled(a->head, 16);
     block_state own;
-    void *memory = NULL;
-    if (posix_memalign(&memory, 64, (size_t)(ROWS * (head + PAGE + wide)) * sizeof(float))) return 0;
+    float *memory = room_for(ROWS * (head + PAGE + wide) * (int64_t)sizeof(float));
+    if (!memory) return 0;
     own.query = memory, own.scores = own.query + ROWS * head, own.values = own.scores + ROWS * PAGE;
     const int64_t begin = task / a->kv_heads * each;
     attend_block(a, layer, run, begin, smaller(each, run->count - begin), task % a->kv_heads, &own, level);
@@ -181,7 +175,7 @@ int attend(const attention_shape *a, int64_t layer, const attention_run *runs, i
         tasks += blocks_of(runs[i].count, each) * a->kv_heads;
         seen += runs[i].count * (runs[i].first + runs[i].count);
     }
-    if (seen * a->heads * a->head < 262144) threads = 1;
+    if (seen * a->heads * a->head < PARALLEL_FROM) threads = 1;
     /* Later blocks see more: handing out one at a time keeps the threads even. */
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(&& : done) if (threads > 1)
     for (int64_t task = 0; task < tasks; task++) {

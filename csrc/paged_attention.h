@@ -13,7 +13,7 @@ typedef struct {
     float scale;
 } attention_shape;
 
-INLINE int64_t wide_of(int64_t head) { return (head + PAGE - 1) / PAGE * PAGE; }
+INLINE int64_t wide_of(int64_t head) { return filled(head, PAGE); }
 
 /* Floats of one layer in a page. */
 INLINE int64_t layer_floats(const attention_shape *a) { return a->kv_heads * PAGE * (a->head + wide_of(a->head)); }

@@ -34,6 +34,8 @@ enum { FLOAT32 = 0, FLOAT16 = 1, BFLOAT16 = 2 };
 #define NESTED_SHIFT 8 /* 256 scales share a nested scale */
 #define LARGEST_BLOCK 4096
 
+#define PARALLEL_FROM 262144 /* products below which waking another thread costs more than it saves */
+
 /* A matrix in 4 bits. Without double quantization `absmax` is float and the nested pointers are NULL. */
 typedef struct {
     const uint8_t *codes;
@@ -55,8 +57,15 @@ INLINE float scale_of(const weight4 *w, int64_t block) {
 void decode_range(const weight4 *w, int64_t start, int64_t count, float *out, int level);
 
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 INLINE int64_t blocks_of(int64_t count, int64_t block) { return (count + block - 1) / block; }
+
+/* A size, rounded up to a multiple of `unit`. */
+INLINE int64_t filled(int64_t size, int64_t unit) { return blocks_of(size, unit) * unit; }
+
+/* Memory on the border of a vector, or NULL. */
+INLINE void *room_for(int64_t bytes) { return aligned_alloc(64, (size_t)filled(bytes, 64)); }
 
 INLINE float float_of_bits(uint32_t bits) {
     float value;

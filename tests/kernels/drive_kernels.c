@@ -1,60 +1,20 @@
 /* Calls every kernel on memory of exactly the needed size, at every level; prints the number of calls. */
-#include <stdio.h>
-
-#include "attention.h"
-#include "few_rows.h"
-
-typedef struct {
-    const int8_t *codes;
-    const float *absmax;
-    int64_t rows, cols;
-    float step;
-} weight8;
-
-int trimtab_cpu_level(void);
-void trimtab_quantize_4bit(const void *, int, int64_t, int64_t, const float *, const uint8_t *, uint8_t *, float *, int, int);
-void trimtab_dequantize_4bit(const weight4 *, int64_t, int64_t, int64_t, int64_t, void *, int, int, int);
-int trimtab_product_4bit(const weight4 *, const float *, int64_t, int, const float *, const float *, const float *, int64_t,
-                         float, float *, int, int);
-int trimtab_low_rank_down(const float *, const float *, int64_t, int64_t, int64_t, float *, int, int);
-int trimtab_low_rank_grads(const float *, const float *, const float *, const float *, int64_t, int64_t, int64_t, int64_t,
-                           float, float *, float *, float *, int, int);
-int trimtab_linear_4bit(const weight4 *, const float *, int64_t, const float *, float *, int, int, int);
-void trimtab_quantize_8bit(const float *, int64_t, int64_t, const float *, int, uint8_t *, float *, int);
-void trimtab_dequantize_8bit(const uint8_t *, int64_t, int64_t, const float *, const float *, float *, int);
-void trimtab_dequantize_rows(const weight8 *, int64_t, int64_t, int64_t, int64_t, float *, int, int);
-int trimtab_linear_8bit(const weight8 *, const float *, int64_t, const float *, float *, int, int);
+#include "kernels.h"
+#include "random_memory.h"
 
 static long calls;
 
-static void *random_bytes(size_t count) {
-    uint8_t *memory = malloc(count ? count : 1);
-    for (size_t i = 0; i < count; i++) memory[i] = (uint8_t)(rand() >> 7);
-    return memory;
-}
-
-static float *random_floats(size_t count) {
-    float *memory = malloc(count ? count * sizeof(float) : 1);
-    for (size_t i = 0; i < count; i++) memory[i] = (float)rand() / (float)RAND_MAX - 0.5f;
-    return memory;
-}
-
-static float *rising(size_t count) {
-    float *memory = malloc(count * sizeof(float));
-    for (size_t i = 0; i < count; i++) memory[i] = (float)(i + 1) / (float)(count + 1) * 2.0f - 1.0f;
-    return memory;
-}
-
 static void codecs(int64_t count, int64_t block, int level) {
     const int64_t blocks = blocks_of(count, block), nested = blocks_of(blocks, 256);
-    float *bounds = rising(15), *table = rising(16), *bounds8 = rising(255), *table8 = rising(256);
-    uint8_t *order = malloc(16), *codes = malloc((size_t)(count + 1) / 2 + !count), *codes8 = malloc((size_t)blocks + !blocks);
-    float *absmax = malloc(sizeof(float) * (size_t)(blocks + !blocks)), *nested_absmax = random_floats((size_t)nested);
+    float *bounds = rising_floats(15), *table = rising_floats(16), *bounds8 = rising_floats(255), *table8 = rising_floats(256);
+    uint8_t *order = unset_bytes(16), *codes = unset_bytes((size_t)(count + 1) / 2);
+    uint8_t *codes8 = unset_bytes((size_t)blocks);
+    float *absmax = unset_bytes(sizeof(float) * (size_t)blocks), *nested_absmax = random_floats((size_t)nested);
     float offset = 0.5f;
     for (int i = 0; i < 16; i++) order[i] = (uint8_t)i;
     for (int dtype = 0; dtype < 3; dtype++) {
         const size_t bytes = (size_t)count * (dtype ? 2 : 4);
-        void *x = dtype ? random_bytes(bytes) : random_floats((size_t)count), *out = malloc(bytes + !bytes);
+        void *x = dtype ? random_bytes(bytes) : random_floats((size_t)count), *out = unset_bytes(bytes);
         trimtab_quantize_4bit(x, dtype, count, block, bounds, order, codes, absmax, level, 2);
         for (int grid = 0; grid < 2; grid++) trimtab_quantize_8bit(absmax, blocks, 256, bounds8, grid, codes8, nested_absmax, 2);
         const weight4 plain = {codes, absmax, table, NULL, NULL, NULL, 1, count, block};
@@ -64,17 +24,15 @@ static void codecs(int64_t count, int64_t block, int level) {
         if (count > 2) trimtab_dequantize_4bit(&twice, 0, 1, 1, count - 2, out, dtype, level, 2);
         trimtab_dequantize_8bit(codes8, blocks, 256, nested_absmax, table8, absmax, 2);
         calls += 7;
-        free(x), free(out);
     }
-    free(bounds), free(table), free(bounds8), free(table8), free(order), free(codes), free(codes8), free(absmax);
-    free(nested_absmax);
+    give_back();
 }
 
 static void products(int64_t rows, int64_t cols, int64_t block, int level) {
     const int64_t blocks = blocks_of(rows * cols, block), nested = blocks_of(blocks, 256);
     uint8_t *codes = random_bytes((size_t)(rows * cols + 1) / 2), *scales = random_bytes((size_t)blocks);
     int8_t *codes8 = random_bytes((size_t)(rows * cols));
-    float *table = rising(16), *table8 = rising(256), *nested_absmax = random_floats((size_t)nested), offset = 0.5f;
+    float *table = rising_floats(16), *table8 = rising_floats(256), *nested_absmax = random_floats((size_t)nested), offset = 0.5f;
     float *absmax = random_floats((size_t)blocks), *row_absmax = random_floats((size_t)rows), *bias = random_floats((size_t)rows);
     const weight4 twice = {codes, scales, table, nested_absmax, &offset, table8, rows, cols, block};
     const weight4 plain = {codes, absmax, table, NULL, NULL, NULL, rows, cols, block};
@@ -88,19 +46,17 @@ static void products(int64_t rows, int64_t cols, int64_t block, int level) {
                 trimtab_linear_4bit(&plain, x, counts[i], NULL, y, exact, level, threads);
                 trimtab_linear_8bit(&whole, x, counts[i], bias, y, level, threads);
                 calls += 3;
-                free(x), free(y);
             }
     float *dense = random_floats((size_t)(rows * cols));
     trimtab_dequantize_rows(&whole, 0, rows, 0, cols, dense, level, 2);
-    free(codes), free(scales), free(codes8), free(table), free(table8), free(nested_absmax), free(absmax);
-    free(row_absmax), free(bias), free(dense);
+    give_back();
 }
 
 /* Many rows, both ways, with edges on every side. */
 static void many(int64_t rows, int64_t cols, int level) {
     const int64_t block = 64, blocks = blocks_of(rows * cols, block), nested = blocks_of(blocks, 256);
     uint8_t *codes = random_bytes((size_t)(rows * cols + 1) / 2), *scales = random_bytes((size_t)blocks);
-    float *table = rising(16), *table8 = rising(256), *nested_absmax = random_floats((size_t)nested), offset = 0.5f;
+    float *table = rising_floats(16), *table8 = rising_floats(256), *nested_absmax = random_floats((size_t)nested), offset = 0.5f;
     const weight4 twice = {codes, scales, table, nested_absmax, &offset, table8, rows, cols, block};
     const int64_t counts[] = {1, 5, 6, 7, 12, 13, 30};
     for (int i = 0; i < 7; i++)
@@ -111,12 +67,10 @@ static void many(int64_t rows, int64_t cols, int level) {
                 float *bias = random_floats((size_t)wide);
                 const int64_t rank = turned ? 3 : 0;
                 float *low = random_floats((size_t)(counts[i] * rank)), *factor = random_floats((size_t)(wide * rank));
-                trimtab_product_4bit(&twice, x, counts[i], turned, turned ? bias : NULL, low, factor, rank, 2.0f, y, level,
-                                     threads);
-                calls++;
-                free(x), free(y), free(bias), free(low), free(factor);
+                const product_job job = {&twice, x, counts[i], turned ? bias : NULL, low, factor, rank, 2.0f, turned, y};
+                calls += trimtab_product_4bit(&job, level, threads);
             }
-    free(codes), free(scales), free(table), free(table8), free(nested_absmax);
+    give_back();
 }
 
 static void low_rank(int64_t inputs, int64_t outputs, int64_t rank, int level) {
@@ -128,12 +82,11 @@ static void low_rank(int64_t inputs, int64_t outputs, int64_t rank, int level) {
             float *a = random_floats((size_t)(rank * inputs)), *b = random_floats((size_t)(outputs * rank));
             float *a_grad = random_floats((size_t)(rank * inputs)), *b_grad = random_floats((size_t)(outputs * rank));
             float *low = random_floats((size_t)(rows * rank)), *low_grad = random_floats((size_t)(rows * rank));
-            trimtab_low_rank_down(x, a, rows, inputs, rank, low, level, threads);
-            trimtab_low_rank_grads(grad, x, low, b, rows, inputs, outputs, rank, 0.5f, low_grad, a_grad, b_grad, level,
-                                   threads);
-            calls += 2;
-            free(x), free(grad), free(a), free(b), free(a_grad), free(b_grad), free(low), free(low_grad);
+            const low_rank_job job = {grad, x, low, b, rows, inputs, outputs, rank, 0.5f, low_grad, a_grad, b_grad};
+            calls += trimtab_low_rank_down(x, a, rows, inputs, rank, low, level, threads);
+            calls += trimtab_low_rank_grads(&job, level, threads);
         }
+    give_back();
 }
 
 /* Heads of q lie one behind the other, those of k and v beside each other. */
@@ -142,7 +95,7 @@ static void attend(int64_t heads, int64_t kv_heads, int64_t queries, int64_t key
     const int64_t sizes[] = {ours, theirs, theirs, ours, ours, ours, theirs, theirs};
     float *x[8], *totals = random_floats((size_t)ours);
     for (int i = 0; i < 8; i++) x[i] = random_floats((size_t)(sizes[i] * head));
-    int32_t *starts = malloc((size_t)(batch * queries) * sizeof(int32_t));
+    int32_t *starts = unset_bytes((size_t)(batch * queries) * sizeof(int32_t));
     for (int64_t i = 0; i < batch * queries; i++) /* anywhere; or one border, far along, as between packed examples */
         starts[i] = (int32_t)(i < queries ? rand() % (keys + 4) - 2 : i % queries < queries / 2 ? 0 : keys - queries / 2);
     const strided q = {x[0], heads * queries * head, queries * head, head};
@@ -153,8 +106,44 @@ static void attend(int64_t heads, int64_t kv_heads, int64_t queries, int64_t key
         calls += trimtab_attention(&job, x[4], totals, level, threads);
         calls += trimtab_attention_grad(&job, &all, level, threads);
     }
-    for (int i = 0; i < 8; i++) free(x[i]);
-    free(totals), free(starts);
+    give_back();
+}
+
+/* Some of the gates are not numbers. */
+static void fused(int64_t rows, int64_t cols, int level) {
+    const size_t count = (size_t)(rows * cols);
+    float *x = random_floats(count), *g = random_floats(count), *y = random_floats(count), *dx = random_floats(count);
+    float *weight = random_floats((size_t)cols), *roots = random_floats((size_t)rows);
+    for (int threads = 1; threads <= 2; threads++) {
+        trimtab_rms_norm(x, weight, 1.0f, 1e-6f, rows, cols, y, roots, level, threads);
+        trimtab_rms_norm_grad(g, x, weight, 1.0f, roots, rows, cols, dx, level, threads);
+        for (size_t i = 0; i < count; i += 5) x[i] = NAN;
+        trimtab_gated_silu(x, g, rows * cols, y, level, threads);
+        trimtab_gated_silu_grad(g, x, g, rows * cols, dx, y, level, threads);
+        calls += 4;
+    }
+    give_back();
+}
+
+/* A whole tensor, and the end of another, whose state lies behind. */
+static void adamw(int64_t length, int level) {
+    const int64_t behind = filled(length, 256), values = behind + length, cells = 2 * ADAMW_CELLS + ADAMW_PADDING;
+    const Slice slices[] = {{0, 0, 0, length}, {1, 256, behind, length}};
+    const Numbers numbers = {0.9f, 0.1f, 0.99f, 0.01f, 1e-8f, 0.999f, 1e-3f, 1.5f};
+    const Table tables[] = {{rising_floats(256), rising_floats(256), random_bytes((size_t)cells)},
+                            {rising_floats(256), rising_floats(256), random_bytes((size_t)cells)}};
+    float *first = rising_floats((size_t)values), *second = rising_floats((size_t)values);
+    const size_t blocks = (size_t)blocks_of(values, 256);
+    const State8 state = {random_bytes((size_t)values), random_bytes((size_t)values), random_floats(blocks),
+                          random_floats(blocks)};
+    for (int dtype = 0; dtype < 3; dtype++) {
+        const size_t bytes = dtype ? 2 : 4, one = (size_t)length * bytes, other = (size_t)(256 + length) * bytes;
+        void *const params[] = {random_bytes(one), random_bytes(other)}, *const grads[] = {random_bytes(one), random_bytes(other)};
+        trimtab_adamw32(params, grads, first, second, slices, 2, &numbers, dtype, level, 2);
+        trimtab_adamw8(params, grads, &state, slices, 2, tables, &numbers, dtype, level, 2);
+        calls += 2;
+    }
+    give_back();
 }
 
 int main(void) {
@@ -165,6 +154,13 @@ int main(void) {
             for (size_t j = 0; j < sizeof heads / sizeof *heads; j++)
                 for (int64_t shared = 1; shared <= 3; shared += 2)
                     attend(shared * 2, 2, lengths[i][0], lengths[i][1], heads[j], level);
+
+    const int64_t odd[] = {1, 3, 16, 31, 65, 257};
+    for (int level = 0; level <= trimtab_cpu_level(); level++)
+        for (int i = 0; i < 6; i++) {
+            for (int64_t rows = 1; rows <= 70; rows += 23) fused(rows, odd[i], level);
+            for (int64_t more = 0; more <= 512; more += 256) adamw(odd[i] + more, level);
+        }
 
     const int64_t edges[][2] = {{1, 1}, {3, 5}, {8, 8}, {33, 65}, {66, 576}, {520, 20}, {40, 1100}, {130, 513}};
     for (int level = 1; level <= trimtab_cpu_level(); level++)

@@ -1,33 +1,21 @@
 /* Reads tokens through a small random network of every type of weight, on memory of exactly the needed size; prints the
  * number of passes. */
-#include <stdio.h>
-
+#include "kernels.h"
 #include "llama.h"
-
-int trimtab_cpu_level(void);
+#include "random_memory.h"
 
 enum { LAYERS = 2, WORDS = 23, POSITIONS = 80, PAGES = (POSITIONS + PAGE - 1) / PAGE };
-
-static void *random_bytes(size_t count) {
-    uint8_t *memory = malloc(count ? count : 1);
-    for (size_t i = 0; i < count; i++) memory[i] = (uint8_t)(rand() >> 7);
-    return memory;
-}
-
-static float *random_floats(size_t count) {
-    float *memory = malloc(count ? count * sizeof(float) : 1);
-    for (size_t i = 0; i < count; i++) memory[i] = (float)rand() / (float)RAND_MAX - 0.5f;
-    return memory;
-}
 
 static const float table[16] = {-1.0f, -0.7f, -0.5f, -0.4f, -0.3f, -0.2f, -0.1f, 0.0f, 0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f, 0.8f, 1.0f};
 
 static matrix random_matrix(int64_t rows, int64_t cols, int kind) {
     matrix m = {NULL, NULL, random_floats((size_t)rows), rows, cols, 0, kind};
     if (kind == FOUR_BIT) {
-        weight4 *w = malloc(sizeof *w);
-        *w = (weight4){random_bytes((size_t)(rows * cols + 1) / 2), random_floats((size_t)blocks_of(rows * cols, 64)), table,
-                       NULL, NULL, NULL, rows, cols, 64};
+        const size_t bytes = (size_t)(rows * cols + 1) / 2, blocks = (size_t)blocks_of(rows * cols, 64);
+        weight4 *w = unset_bytes(sizeof *w);
+        if (rand() % 2) *w = (weight4){random_bytes(bytes), random_floats(blocks), table, NULL, NULL, NULL, rows, cols, 64};
+        else *w = (weight4){random_bytes(bytes), random_bytes(blocks), table, random_floats(blocks_of(blocks, 256)),
+                            random_floats(1), rising_floats(256), rows, cols, 64};
         m.values = w;
     } else if (kind == EIGHT_BIT) {
         m.block = cols % 32 ? cols : 32;
@@ -35,7 +23,7 @@ static matrix random_matrix(int64_t rows, int64_t cols, int kind) {
         m.scales = random_floats((size_t)(rows * (cols / m.block)));
     } else if (kind == FLOAT32) m.values = random_floats((size_t)(rows * cols));
     else { /* small finite numbers in both 16-bit types */
-        uint16_t *values = malloc((size_t)(rows * cols) * 2);
+        uint16_t *values = unset_bytes((size_t)(rows * cols) * 2);
         for (int64_t i = 0; i < rows * cols; i++) values[i] = (uint16_t)(0x3000 + rand() % 256);
         m.values = values;
     }
@@ -75,8 +63,8 @@ static long drive(int64_t width, int64_t inner, int64_t heads, int64_t kv_heads,
             for (int64_t r = first; r < 3; r++) wanted += reads[r].wanted;
             float *logits = random_floats((size_t)(wanted * WORDS));
             passes += trimtab_llama_read(&m, reads + first, 3 - first, logits, exact, level, 1 + (int)i % 2);
-            free(logits);
         }
+    give_back();
     return passes;
 }
 

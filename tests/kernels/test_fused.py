@@ -8,18 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from needs import need
 from trimtab.core.errors import RangeError
 from trimtab.kernels import ops
 
 SHAPES = [(1, 1), (3, 5), (7, 64), (2, 3, 33), (4, 576), (0, 8)]
-
-
-@pytest.fixture(params=["reference", "cpu"])
-def impl(request: pytest.FixtureRequest) -> str:
-    if request.param == "cpu":
-        need(ops.implementation("cpu") == "cpu", "the C library", "Install gcc and build the package again.")
-    return str(request.param)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,3 +24,19 @@ def library() -> ctypes.CDLL | None:
         if path.exists():
             return ctypes.CDLL(str(path))
     return None
+
+
+@cache
+def function(name: str, arguments: tuple[Any, ...], result: Any = None) -> Callable[..., Any]:
+    """Give a function of the library that was built.
+
+    Args:
+        name: as ``csrc/kernels.h`` or ``csrc/llama.h`` declares it.
+        arguments: their ctypes, in order.
+        result: its ctype; None for none.
+    """
+    found = library()
+    assert found is not None
+    typed = found[name]
+    typed.argtypes, typed.restype = arguments, result
+    return typed

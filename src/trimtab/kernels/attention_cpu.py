@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ctypes import Structure, byref, c_float, c_int, c_int64, c_void_p
-from functools import cache
 from typing import Any
 
 import torch
@@ -12,20 +11,21 @@ from torch import Tensor
 
 from trimtab.core.errors import ResourceError
 from trimtab.kernels import cpu
-from trimtab.kernels._library import library
+from trimtab.kernels._library import function
 
 _P, _N, _I = c_void_p, c_int64, c_int
-_ARGUMENTS = {"trimtab_attention": (_P, _P, _P, _I, _I), "trimtab_attention_grad": (_P, _P, _I, _I)}
+_ATTENTION = "trimtab_attention", (_P, _P, _P, _I, _I), _I
+_ATTENTION_GRAD = "trimtab_attention_grad", (_P, _P, _I, _I), _I
 
 
 class Strided(Structure):
-    """``strided`` of csrc/attention.h."""
+    """``strided`` of csrc/kernels.h."""
 
     _fields_ = (("data", _P), ("batch", _N), ("head", _N), ("time", _N))
 
 
 class Attention(Structure):
-    """``attention`` of csrc/attention.h."""
+    """``attention`` of csrc/kernels.h."""
 
     _fields_ = (
         ("q", Strided),
@@ -43,22 +43,13 @@ class Attention(Structure):
 
 
 class Gradients(Structure):
-    """``gradients`` of csrc/attention.h."""
+    """``gradients`` of csrc/kernels.h."""
 
     _fields_ = (("grad", Strided), ("out", _P), ("totals", _P), ("dq", _P), ("dk", _P), ("dv", _P))
 
 
-@cache
-def _function(name: str) -> Callable[..., Any]:
-    found = library()
-    assert found is not None
-    function: Callable[..., Any] = getattr(found, name)
-    function.argtypes, function.restype = _ARGUMENTS[name], c_int  # type: ignore[attr-defined]
-    return function
-
-
-def _call(name: str, *arguments: Any) -> None:
-    if not _function(name)(*arguments, cpu.level(), torch.get_num_threads()):
+def _call(called: Callable[..., Any], *arguments: Any) -> None:
+    if not called(*arguments, cpu.level(), torch.get_num_threads()):
         raise ResourceError("attention: there is no memory for a copy of keys and values. Use shorter sequences.")
 
 
@@ -89,7 +80,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, starts: Tensor | None, scale: flo
     batch, heads, queries, head = q.shape
     out, totals = torch.empty(batch, queries, heads, head), torch.empty(batch, heads, queries)
     if out.numel():
-        _call("trimtab_attention", byref(_job(q, k, v, starts, scale)), out.data_ptr(), totals.data_ptr())
+        _call(function(*_ATTENTION), byref(_job(q, k, v, starts, scale)), out.data_ptr(), totals.data_ptr())
     return out, totals
 
 
@@ -109,5 +100,5 @@ def attention_grad(
         return dq, dk.zero_(), dv.zero_()
     pointers = [tensor.data_ptr() for tensor in (out, totals, dq, dk, dv)]
     passed = Gradients(_strided(grad.transpose(1, 2)), *pointers)
-    _call("trimtab_attention_grad", byref(_job(q, k, v, starts, scale)), byref(passed))
+    _call(function(*_ATTENTION_GRAD), byref(_job(q, k, v, starts, scale)), byref(passed))
     return dq, dk, dv

@@ -45,13 +45,16 @@ def block_size_8bit(block_size: int) -> None:
         raise RangeError(f"block_size={block_size} must be at least 1. 256 is the usual value.")
 
 
-def plain(name: str, tensor: Tensor, dtype: torch.dtype, count: int) -> None:
-    """Refuse a tensor that is not a contiguous run of exactly ``count`` values of one dtype."""
+_QUANTIZE_AGAIN = "Quantize the weight again, or check what the tensor was loaded from."
+
+
+def plain(name: str, tensor: Tensor, dtype: torch.dtype, count: int, *, remedy: str = _QUANTIZE_AGAIN) -> None:
+    """Refuse a tensor that is not a contiguous run of exactly ``count`` values of one dtype, and say what to do."""
     if tensor.dtype is not dtype or tensor.numel() != count or not tensor.is_contiguous():
         layout = "contiguous" if tensor.is_contiguous() else "not contiguous"
         raise RangeError(
             f"{name} holds {tensor.numel()} values of {tensor.dtype}, {layout}. Allowed here: {count} values of "
-            f"{dtype}, contiguous. Quantize the weight again, or check what the tensor was loaded from."
+            f"{dtype}, contiguous. {remedy}"
         )
 
 
@@ -60,6 +63,18 @@ def same_device(device: torch.device, **tensors: Tensor | None) -> None:
     for name, tensor in tensors.items():
         if tensor is not None and tensor.device != device:
             raise RangeError(f"{name} is on {tensor.device}, not on {device}. Move all of a weight's tensors together.")
+
+
+def float32_together(**tensors: Tensor) -> None:
+    """Refuse tensors that are not all float32 on the device of the first."""
+    first, device = next((name, tensor.device) for name, tensor in tensors.items())
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise RangeError(f"{name} is {tensor.dtype}. Allowed: float32. Convert it with .float().")
+        if tensor.device != device:
+            raise RangeError(
+                f"{name} is on {tensor.device}, {first} on {device}. Allowed: one device. Move one of them."
+            )
 
 
 @dataclass(slots=True, eq=False)

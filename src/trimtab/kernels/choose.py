@@ -6,6 +6,8 @@ import logging
 from functools import cache
 from types import ModuleType
 
+from torch import Tensor
+
 from trimtab.core.device import forced_kernels
 from trimtab.core.errors import RangeError, did_you_mean
 from trimtab.kernels import reference
@@ -42,6 +44,11 @@ def backend(device_type: str, impl: str) -> ModuleType:
 
         return cpu
     return reference
+
+
+def pick(tensor: Tensor, impl: str, *, compiled: ModuleType, reference: ModuleType) -> ModuleType:
+    """Give the one of two modules whose functions, named like the operators, do the work for a tensor."""
+    return compiled if implementation(tensor.device.type, impl) == "cpu" else reference
 
 
 @cache

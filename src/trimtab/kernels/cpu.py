@@ -1,15 +1,15 @@
 """The compiled kernels: hands checked tensors to the C library.
 
-Everything here has a twin of the same name in ``reference``. Long inputs are multiplied by our own float32 matrix
-product, which makes the weight dense a tile at a time while it packs it; where the processor lacks AVX2, and for 8-bit
-weights, by PyTorch's, with the tile in a buffer that is used again.
+The functions that operators call have twins of the same name in ``reference``. Long inputs are multiplied by our own
+float32 matrix product, which makes the weight dense a tile at a time while it packs it; where the processor lacks AVX2,
+and for 8-bit weights, by PyTorch's, with the tile in a buffer that is used again.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from ctypes import Structure, byref, c_float, c_int, c_int64, c_void_p
+from ctypes import Structure, addressof, byref, c_float, c_int, c_int64, c_void_p
 from functools import cache, partial
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trimtab.core.errors import ResourceError
 from trimtab.kernels import checks, reference
-from trimtab.kernels._library import library
+from trimtab.kernels._library import function, library
 from trimtab.kernels.packed import FLOATS, Packed4bit, blocks_of
 
 GROUP = 64
@@ -37,22 +37,14 @@ TILE = 1 << 23
 DTYPE_CODES = {dtype: code for code, dtype in enumerate(FLOATS)}
 
 _P, _N, _I = c_void_p, c_int64, c_int
-_ARGUMENTS = {
-    "trimtab_quantize_4bit": (_P, _I, _N, _N, _P, _P, _P, _P, _I, _I),
-    "trimtab_dequantize_4bit": (_P, _N, _N, _N, _N, _P, _I, _I, _I),
-    "trimtab_linear_4bit": (_P, _P, _N, _P, _P, _I, _I, _I),
-    "trimtab_product_4bit": (_P, _P, _N, _I, _P, _P, _P, _N, c_float, _P, _I, _I),
-    "trimtab_low_rank_down": (_P, _P, _N, _N, _N, _P, _I, _I),
-    "trimtab_low_rank_grads": (_P, _P, _P, _P, _N, _N, _N, _N, c_float, _P, _P, _P, _I, _I),
-    "trimtab_llama_read": (_P, _P, _N, _P, _I, _I, _I),
-    "trimtab_quantize_8bit": (_P, _N, _N, _P, _I, _P, _P, _I),
-    "trimtab_dequantize_8bit": (_P, _N, _N, _P, _P, _P, _I),
-    "trimtab_dequantize_rows": (_P, _N, _N, _N, _N, _P, _I, _I),
-    "trimtab_linear_8bit": (_P, _P, _N, _P, _P, _I, _I),
-}
-
-_MAY_FAIL = ("trimtab_linear", "trimtab_product", "trimtab_low_rank", "trimtab_llama")
-"""Beginnings of the names of functions that give 0 where memory is short."""
+_QUANTIZE_4BIT = "trimtab_quantize_4bit", (_P, _I, _N, _N, _P, _P, _P, _P, _I, _I)
+_DEQUANTIZE_4BIT = "trimtab_dequantize_4bit", (_P, _N, _N, _N, _N, _P, _I, _I, _I)
+_LINEAR_4BIT = "trimtab_linear_4bit", (_P, _P, _N, _P, _P, _I, _I, _I), _I
+_PRODUCT_4BIT = "trimtab_product_4bit", (_P, _I, _I), _I
+_QUANTIZE_8BIT = "trimtab_quantize_8bit", (_P, _N, _N, _P, _I, _P, _P, _I)
+_DEQUANTIZE_8BIT = "trimtab_dequantize_8bit", (_P, _N, _N, _P, _P, _P, _I)
+_DEQUANTIZE_ROWS = "trimtab_dequantize_rows", (_P, _N, _N, _N, _N, _P, _I, _I)
+_LINEAR_8BIT = "trimtab_linear_8bit", (_P, _P, _N, _P, _P, _I, _I), _I
 
 quantize_rows = reference.quantize_rows
 
@@ -76,20 +68,26 @@ class Weight4(Structure):
 
 
 class Weight8(Structure):
-    """``weight8`` of csrc/8bit_rows.c."""
+    """``weight8`` of csrc/kernels.h."""
 
     _fields_ = (("codes", _P), ("absmax", _P), ("rows", _N), ("cols", _N), ("step", c_float))
 
 
-@cache
-def function(name: str) -> Callable[..., Any]:
-    """Give a function of the library, its arguments typed."""
-    found = library()
-    assert found is not None
-    function = getattr(found, name)
-    function.argtypes = _ARGUMENTS[name]
-    function.restype = c_int if name.startswith(_MAY_FAIL) else None
-    return function  # type: ignore[no-any-return]
+class Product(Structure):
+    """``product_job`` of csrc/kernels.h."""
+
+    _fields_ = (
+        ("w", _P),
+        ("x", _P),
+        ("count", _N),
+        ("bias", _P),
+        ("low", _P),
+        ("factor", _P),
+        ("rank", _N),
+        ("scale", c_float),
+        ("turned", _I),
+        ("y", _P),
+    )
 
 
 @cache
@@ -108,7 +106,7 @@ def quantize_4bit(
     bounds, order = reference.thresholds(table)
     codes = torch.empty((count + 1) // 2, dtype=torch.uint8)
     absmax = torch.empty(blocks_of(count, block_size), dtype=torch.float32)
-    function("trimtab_quantize_4bit")(
+    function(*_QUANTIZE_4BIT)(
         weight.data_ptr(),
         DTYPE_CODES[weight.dtype],
         count,
@@ -138,7 +136,7 @@ def quantize_8bit(
     bounds = (table[:-1] + table[1:]) / 2
     codes = torch.empty(values.shape, dtype=torch.uint8)
     absmax = torch.empty(blocks_of(values.numel(), block_size), dtype=torch.float32)
-    function("trimtab_quantize_8bit")(
+    function(*_QUANTIZE_8BIT)(
         values.data_ptr(),
         values.numel(),
         block_size,
@@ -156,7 +154,7 @@ def dequantize_8bit(
 ) -> Float32[Tensor, "*shape"]:
     """Give the bits of ``reference.dequantize_8bit``."""
     values = torch.empty(codes.shape, dtype=torch.float32)
-    function("trimtab_dequantize_8bit")(
+    function(*_DEQUANTIZE_8BIT)(
         codes.data_ptr(),
         codes.numel(),
         block_size,
@@ -186,7 +184,7 @@ def linear_4bit(
             return _tiled_linear(x, _decoder_4bit(packed), packed.shape, bias)
         return product(x, packed, bias, turned=True)
     x32, y, bias32 = _operands(x, rows, bias)
-    done = function("trimtab_linear_4bit")(
+    done = function(*_LINEAR_4BIT)(
         byref(weight4(packed)),
         x32.data_ptr(),
         count,
@@ -223,20 +221,19 @@ def product(
     depth, wide = (cols, rows) if turned else (rows, cols)
     x32, y, bias32 = _operands(x, wide, bias)
     low, factor, scale = beside or (None, None, 0.0)
-    done = function("trimtab_product_4bit")(
-        byref(weight4(packed)),
+    job = Product(
+        addressof(weight4(packed)),
         x32.data_ptr(),
         _rows_of(x, depth),
-        turned,
         None if bias32 is None else bias32.data_ptr(),
         None if low is None else low.data_ptr(),
         None if factor is None else factor.data_ptr(),
         0 if low is None else low.shape[-1],
         scale,
+        turned,
         y.data_ptr(),
-        level(),
-        torch.get_num_threads(),
     )
+    done = function(*_PRODUCT_4BIT)(byref(job), level(), torch.get_num_threads())
     return _finished(done, y, x.dtype)
 
 
@@ -252,7 +249,7 @@ def linear_8bit(
     if not 0 < count <= FEW_ROWS or cols % GROUP:
         return _tiled_linear(x, _decoder_8bit(codes, absmax), (rows, cols), bias)
     x32, y, bias32 = _operands(x, rows, bias)
-    done = function("trimtab_linear_8bit")(
+    done = function(*_LINEAR_8BIT)(
         byref(_weight8(codes, absmax)),
         x32.data_ptr(),
         count,
@@ -337,7 +334,7 @@ def _ranges(size: int, other: int, unit: int) -> Iterator[tuple[int, int]]:
 
 
 def _decode(weight: Weight4, row: int, col: int, dense: Tensor) -> None:
-    function("trimtab_dequantize_4bit")(
+    function(*_DEQUANTIZE_4BIT)(
         byref(weight),
         row,
         dense.shape[0],
@@ -352,7 +349,7 @@ def _decode(weight: Weight4, row: int, col: int, dense: Tensor) -> None:
 
 def _decode_rows(weight: Weight8, row: int, col: int, dense: Tensor) -> None:
     where = row, dense.shape[0], col, dense.shape[1], dense.data_ptr()
-    function("trimtab_dequantize_rows")(byref(weight), *where, level(), torch.get_num_threads())
+    function(*_DEQUANTIZE_ROWS)(byref(weight), *where, level(), torch.get_num_threads())
 
 
 def _tiled_linear(x: Tensor, decode: Decode, shape: tuple[int, int], bias: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trimtab.core.errors import RangeError, ResourceError
 from trimtab.kernels import checks, cpu
+from trimtab.kernels._library import function
 from trimtab.kernels.choose import implementation
 from trimtab.kernels.packed import Packed4bit
 
@@ -25,6 +26,8 @@ LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 """The linear layers of a block, in the order of ``csrc/llama.h``."""
 
 _FOUR_BIT, _EIGHT_BIT = 4, 8
+
+_READ = "trimtab_llama_read", (c_void_p, c_void_p, c_int64, c_void_p, c_int, c_int, c_int), c_int
 
 
 class _Matrix(Structure):
@@ -251,7 +254,7 @@ class NativeLlama:
                 for ids, read in zip(tokens, reads, strict=True)
             )
         )
-        done = cpu.function("trimtab_llama_read")(
+        done = function(*_READ)(
             byref(self._llama), native, len(reads), logits.data_ptr(), exact, cpu.level(), torch.get_num_threads()
         )
         if not done:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from jaxtyping import Float32
 from torch import Tensor
 
 from trimtab.kernels import reference
 from trimtab.kernels.packed import Packed4bit
+
+Grads: TypeAlias = tuple[Float32[Tensor, "rows rank"], Float32[Tensor, "rank inputs"], Float32[Tensor, "outputs rank"]]
+"""Gradients with respect to the narrow image and both factors."""
 
 
 def low_rank_down(x: Float32[Tensor, "rows inputs"], a: Float32[Tensor, "rank inputs"]) -> Float32[Tensor, "rows rank"]:
@@ -20,7 +25,7 @@ def low_rank_grads(
     low: Float32[Tensor, "rows rank"],
     b: Float32[Tensor, "outputs rank"],
     scaling: float,
-) -> tuple[Float32[Tensor, "rows rank"], Float32[Tensor, "rank inputs"], Float32[Tensor, "outputs rank"]]:
+) -> Grads:
     """Give the gradients of ``scaling * (x a^T) b^T`` with respect to ``x a^T``, a and b."""
     low_grad = (grad @ b).mul_(scaling)
     return low_grad, low_grad.t() @ x, (grad.t() @ low).mul_(scaling)

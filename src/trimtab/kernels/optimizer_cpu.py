@@ -10,12 +10,15 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from trimtab.kernels._library import library
-from trimtab.kernels.cpu import DTYPE_CODES, level
+from trimtab.kernels import cpu
+from trimtab.kernels._library import function
 from trimtab.kernels.ops.tables import dynamic_map, midpoints
 
 # Cells of the C code's look-up: every float from 2^-23 to 1 by its upper 16 bits.
 LOWEST_CELL, HIGHEST_CELL = 104 << 7, 127 << 7
+_P, _N, _I = c_void_p, c_int64, c_int
+_ADAMW32 = "trimtab_adamw32", (_P, _P, _P, _P, _P, _N, _P, _I, _I, _I)
+_ADAMW8 = "trimtab_adamw8", (_P, _P, _P, _P, _N, _P, _P, _I, _I, _I)
 ELEMENTS_PER_THREAD = 1 << 14  # waking a thread for fewer costs more than it saves
 
 
@@ -63,18 +66,16 @@ def step(
     Tensors are contiguous; parameters and gradients share one type.
     """
     tail = (
-        c_void_p(slices.data_ptr()),
-        c_int64(slices.shape[0]),
+        slices.data_ptr(),
+        slices.shape[0],
         *([_tables()] if len(state) == 4 else []),
         (c_float * len(numbers))(*numbers),
-        c_int(DTYPE_CODES[params[0].dtype]),
-        c_int(level() if wide else 0),
-        c_int(max(1, min(torch.get_num_threads(), state[0].numel() // ELEMENTS_PER_THREAD))),
+        cpu.DTYPE_CODES[params[0].dtype],
+        cpu.level() if wide else cpu.PORTABLE,
+        max(1, min(torch.get_num_threads(), state[0].numel() // ELEMENTS_PER_THREAD)),
     )
-    c_library = library()
-    assert c_library is not None
     if len(state) == 2:
-        parts = [c_void_p(part.data_ptr()) for part in state]
-        c_library.trimtab_adamw32(_pointers(params), _pointers(grads), *parts, *tail)
+        parts = [part.data_ptr() for part in state]
+        function(*_ADAMW32)(_pointers(params), _pointers(grads), *parts, *tail)
     else:
-        c_library.trimtab_adamw8(_pointers(params), _pointers(grads), _pointers(state), *tail)
+        function(*_ADAMW8)(_pointers(params), _pointers(grads), _pointers(state), *tail)

@@ -185,21 +185,10 @@ def test_8bit_products_and_gradients_match_the_dense_weight(impl, shape, count, 
 
 @pytest.mark.parametrize("shape", [(700, 1100), (1100, 700), (65, 513)])
 @pytest.mark.parametrize("count", [17, 61])
-def test_sums_deeper_and_wider_than_a_tile_agree_with_the_dense_weight(shape, count):
-    packed = quantize(torch.randn(*shape, generator=torch.Generator().manual_seed(0))).packed()
-    dense = ops.dequantize_4bit(packed)
-    x, grad = torch.randn(count, shape[1]), torch.randn(count, shape[0])
-    codes, absmax, table, size, block_size, nested_absmax, nested_offset, nested_table = packed
-    y = ops.linear_4bit(
-        x,
-        codes,
-        absmax,
-        table,
-        shape=size,
-        block_size=block_size,
-        nested_absmax=nested_absmax,
-        nested_offset=nested_offset,
-        nested_table=nested_table,
-    )
-    torch.testing.assert_close(y, x @ dense.t(), rtol=1e-4, atol=2e-4)
-    torch.testing.assert_close(ops.linear_4bit_input_grad(grad, packed), grad @ dense, rtol=1e-4, atol=2e-4)
+def test_sums_deeper_and_wider_than_a_tile_agree_with_the_dense_weight(impl, shape, count, pack, rng):
+    packed = pack(*shape)
+    dense = reference.dequantize_4bit(packed, torch.float32)
+    x, grad = torch.randn(count, shape[1], generator=rng), torch.randn(count, shape[0], generator=rng)
+    torch.testing.assert_close(apply(x, packed, impl=impl), x @ dense.t(), rtol=1e-4, atol=2e-4)
+    dx = ops.linear_4bit_input_grad(grad, packed, impl=impl)
+    torch.testing.assert_close(dx, grad @ dense, rtol=1e-4, atol=2e-4)

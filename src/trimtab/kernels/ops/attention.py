@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32
 from torch import Tensor
 
 from trimtab.core.errors import RangeError
-from trimtab.kernels import attention_reference
-from trimtab.kernels.choose import implementation
+from trimtab.kernels import attention_cpu, attention_reference, checks
+from trimtab.kernels.attention_reference import Heads, KvHeads, Starts
+from trimtab.kernels.choose import pick
 from trimtab.kernels.registry import register, register_gradient
+
+_module = partial(pick, compiled=attention_cpu, reference=attention_reference)
 
 LARGEST_HEAD = 256
 """Elements of a head that the compiled code has room for."""
 
 
 def attention(
-    q: Float32[Tensor, "batch heads queries head"],
-    k: Float32[Tensor, "batch kv_heads keys head"],
-    v: Float32[Tensor, "batch kv_heads keys head"],
-    starts: Int32[Tensor, "batch queries"] | None = None,
+    q: Heads,
+    k: KvHeads,
+    v: KvHeads,
+    starts: Starts | None = None,
     *,
     scale: float,
     impl: str = "auto",
@@ -52,14 +55,6 @@ def attention(
     return out
 
 
-def _backend(tensor: Tensor, impl: str) -> ModuleType:
-    if implementation(tensor.device.type, impl) == "cpu":
-        from trimtab.kernels import attention_cpu
-
-        return attention_cpu
-    return attention_reference
-
-
 def _refuse(problem: bool, what: str) -> None:
     if problem:
         raise RangeError(
@@ -73,20 +68,18 @@ def _check(q: Tensor, k: Tensor, v: Tensor, starts: Tensor | None) -> None:
     _refuse(q.dim() != 4 or k.dim() != 4 or k.shape != v.shape, shapes)
     _refuse(q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3] or not 0 < q.shape[3] <= LARGEST_HEAD, shapes)
     _refuse(k.shape[1] == 0 or q.shape[1] % max(k.shape[1], 1) != 0, shapes)
-    for tensor in (q, k, v):
-        _refuse(tensor.dtype != torch.float32, f"a tensor is {tensor.dtype}")
-        _refuse(tensor.device != q.device, f"tensors are on {q.device} and {tensor.device}")
+    checks.float32_together(q=q, k=k, v=v)
     if starts is not None:
         _refuse(starts.shape != (q.shape[0], q.shape[2]), f"starts {list(starts.shape)} with {shapes}")
         _refuse(starts.dtype != torch.int32, f"starts are {starts.dtype}")
-        _refuse(starts.device != q.device, f"tensors are on {q.device} and {starts.device}")
+        _refuse(starts.device != q.device, f"q is on {q.device}, starts on {starts.device}")
 
 
 def _attention(
     q: Tensor, k: Tensor, v: Tensor, starts: Tensor | None, scale: float, impl: str
 ) -> tuple[Tensor, Tensor]:
     _check(q, k, v, starts)
-    pair: tuple[Tensor, Tensor] = _backend(q, impl).attention(q, k, v, starts, scale)
+    pair: tuple[Tensor, Tensor] = _module(q, impl).attention(q, k, v, starts, scale)
     return pair
 
 
@@ -110,10 +103,8 @@ def _attention_grad(
     expected = (q.shape[0], q.shape[2], q.shape[1], q.shape[3])
     _refuse(grad.shape != expected or out.shape != expected, f"grad {list(grad.shape)} and out {list(out.shape)}")
     _refuse(totals.shape != q.shape[:3], f"totals {list(totals.shape)} with q {list(q.shape)}")
-    for tensor in (grad, out, totals):
-        _refuse(tensor.dtype != torch.float32, f"a tensor is {tensor.dtype}")
-        _refuse(tensor.device != q.device, f"tensors are on {q.device} and {tensor.device}")
-    three: tuple[Tensor, Tensor, Tensor] = _backend(q, impl).attention_grad(grad, (q, k, v), out, totals, starts, scale)
+    checks.float32_together(q=q, grad=grad, out=out, totals=totals)
+    three: tuple[Tensor, Tensor, Tensor] = _module(q, impl).attention_grad(grad, (q, k, v), out, totals, starts, scale)
     return three
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,9 +10,11 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from trimtab.core.errors import RangeError
-from trimtab.kernels import fused_reference
-from trimtab.kernels.choose import implementation
+from trimtab.kernels import checks, fused_cpu, fused_reference
+from trimtab.kernels.choose import pick
 from trimtab.kernels.registry import register, register_gradient
+
+_module = partial(pick, compiled=fused_cpu, reference=fused_reference)
 
 
 def rms_norm(
@@ -48,30 +50,15 @@ def gated_silu(
     return y
 
 
-def _backend(tensor: Tensor, impl: str) -> ModuleType:
-    if implementation(tensor.device.type, impl) == "cpu":
-        from trimtab.kernels import fused_cpu
-
-        return fused_cpu
-    return fused_reference
-
-
 def _refuse(problem: bool, what: str) -> None:
     if problem:
         raise RangeError(f"{what}. Allowed: float32 tensors of fitting shapes on one device.")
 
 
-def _same(*tensors: Tensor) -> None:
-    first = tensors[0]
-    for tensor in tensors:
-        _refuse(tensor.dtype != torch.float32, f"a tensor is {tensor.dtype}")
-        _refuse(tensor.device != first.device, f"tensors are on {first.device} and {tensor.device}")
-
-
 def _rms_norm(x: Tensor, weight: Tensor, offset: float, eps: float, impl: str) -> tuple[Tensor, Tensor]:
-    _same(x, weight)
+    checks.float32_together(x=x, weight=weight)
     _refuse(x.dim() == 0 or weight.shape != x.shape[-1:], f"x {list(x.shape)} and weight {list(weight.shape)}")
-    pair: tuple[Tensor, Tensor] = _backend(x, impl).rms_norm(x, weight, offset, eps)
+    pair: tuple[Tensor, Tensor] = _module(x, impl).rms_norm(x, weight, offset, eps)
     return pair
 
 
@@ -83,24 +70,24 @@ def _rms_norm_fake(x: Tensor, weight: Tensor, offset: float, eps: float, impl: s
 
 
 def _rms_norm_grad(grad: Tensor, x: Tensor, weight: Tensor, roots: Tensor, offset: float, impl: str) -> Tensor:
-    _same(grad, x, weight, roots)
+    checks.float32_together(grad=grad, x=x, weight=weight, roots=roots)
     _refuse(grad.shape != x.shape, f"grad {list(grad.shape)} and x {list(x.shape)}")
     _refuse(roots.numel() * x.shape[-1] != x.numel(), f"roots {list(roots.shape)} and x {list(x.shape)}")
-    dx: Tensor = _backend(x, impl).rms_norm_grad(grad, x, weight, roots, offset)
+    dx: Tensor = _module(x, impl).rms_norm_grad(grad, x, weight, roots, offset)
     return dx
 
 
 def _gated_silu(gate: Tensor, up: Tensor, impl: str) -> Tensor:
-    _same(gate, up)
+    checks.float32_together(gate=gate, up=up)
     _refuse(gate.shape != up.shape, f"gate {list(gate.shape)} and up {list(up.shape)}")
-    y: Tensor = _backend(gate, impl).gated_silu(gate, up)
+    y: Tensor = _module(gate, impl).gated_silu(gate, up)
     return y
 
 
 def _gated_silu_grad(grad: Tensor, gate: Tensor, up: Tensor, impl: str) -> tuple[Tensor, Tensor]:
-    _same(grad, gate, up)
+    checks.float32_together(grad=grad, gate=gate, up=up)
     _refuse(grad.shape != gate.shape, f"grad {list(grad.shape)} and gate {list(gate.shape)}")
-    pair: tuple[Tensor, Tensor] = _backend(gate, impl).gated_silu_grad(grad, gate, up)
+    pair: tuple[Tensor, Tensor] = _module(gate, impl).gated_silu_grad(grad, gate, up)
     return pair
 
 

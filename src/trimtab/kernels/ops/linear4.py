@@ -38,7 +38,7 @@ def linear_4bit(
     Args:
         x: activations, float32, float16 or bfloat16; the result has the same dtype.
         bias: one value a row.
-        exact: without a gradient, compiled code may round activations and levels to integers for few rows (relative
+        exact: without a gradient, compiled code may round activations and levels to integers for a single row (relative
             error near 1e-4, far below that of 4 bits); True forbids it.
         impl: "auto", or one implementation by name.
 

@@ -5,7 +5,7 @@ These have no gradient of their own: they are the steps of one node of the backw
 
 from __future__ import annotations
 
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,10 +13,13 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from trimtab.core.errors import RangeError
-from trimtab.kernels import checks, low_rank_reference
-from trimtab.kernels.choose import implementation
+from trimtab.kernels import checks, low_rank_cpu, low_rank_reference
+from trimtab.kernels.choose import pick
+from trimtab.kernels.low_rank_reference import Grads
 from trimtab.kernels.packed import PARTS, SCHEMA, Packed4bit, gather
 from trimtab.kernels.registry import register
+
+_module = partial(pick, compiled=low_rank_cpu, reference=low_rank_reference)
 
 
 def low_rank_down(
@@ -41,8 +44,10 @@ def low_rank_grads(
     *,
     scaling: float,
     impl: str = "auto",
-) -> tuple[Float32[Tensor, "rows rank"], Float32[Tensor, "rank inputs"], Float32[Tensor, "outputs rank"]]:
+) -> Grads:
     """Carry a gradient back through ``scaling * (x a^T) b^T``.
+
+    Compiled code sums the gradients of a and b thread by thread: their last bits depend on the number of threads.
 
     Args:
         grad: with respect to the adapter's output.
@@ -92,29 +97,20 @@ def product_4bit_beside(
     return y
 
 
-def _backend(tensor: Tensor, impl: str) -> ModuleType:
-    if implementation(tensor.device.type, impl) == "cpu":
-        from trimtab.kernels import low_rank_cpu
-
-        return low_rank_cpu
-    return low_rank_reference
-
-
-def _fit(*pairs: tuple[Tensor, tuple[int, ...]]) -> None:
-    device = pairs[0][0].device
-    for tensor, shape in pairs:
+def _fit(device: torch.device, **expected: tuple[Tensor, tuple[int, ...]]) -> None:
+    for name, (tensor, shape) in expected.items():
         if tensor.dtype != torch.float32 or tensor.device != device or tuple(tensor.shape) != shape:
             raise RangeError(
-                f"a tensor is {list(tensor.shape)}, {tensor.dtype}, on {tensor.device}. "
-                f"Allowed here: {list(shape)}, torch.float32, on {device}."
+                f"{name} is {list(tensor.shape)}, {tensor.dtype}, on {tensor.device}. "
+                f"Allowed here: {list(shape)}, torch.float32, on {device}. Convert, move or transpose it."
             )
 
 
 def _down(x: Tensor, a: Tensor, impl: str) -> Tensor:
     checks.matrix("x", x)
     checks.matrix("a", a)
-    _fit((x, tuple(x.shape)), (a, (a.shape[0], x.shape[1])))
-    low: Tensor = _backend(x, impl).low_rank_down(x, a)
+    _fit(x.device, x=(x, tuple(x.shape)), a=(a, (a.shape[0], x.shape[1])))
+    low: Tensor = _module(x, impl).low_rank_down(x, a)
     return low
 
 
@@ -122,8 +118,8 @@ def _grads(grad: Tensor, x: Tensor, low: Tensor, b: Tensor, scaling: float, impl
     for name, tensor in (("grad", grad), ("x", x), ("low", low), ("b", b)):
         checks.matrix(name, tensor)
     rows, (outputs, rank) = x.shape[0], b.shape
-    _fit((x, tuple(x.shape)), (grad, (rows, outputs)), (low, (rows, rank)), (b, (outputs, rank)))
-    grads: tuple[Tensor, Tensor, Tensor] = _backend(x, impl).low_rank_grads(grad, x, low, b, scaling)
+    _fit(x.device, x=(x, tuple(x.shape)), grad=(grad, (rows, outputs)), low=(low, (rows, rank)), b=(b, (outputs, rank)))
+    grads: tuple[Tensor, Tensor, Tensor] = _module(x, impl).low_rank_grads(grad, x, low, b, scaling)
     return grads
 
 
@@ -135,16 +131,17 @@ def _product(x: Tensor, *args: Any) -> Tensor:
     checks.matrix("low", low)
     rows, cols = packed.shape
     rank = low.shape[1]
+    device = packed.codes.device
     _fit(
-        (packed.table, (16,)),
-        (x, (low.shape[0], cols if turned else rows)),
-        (low, (x.shape[0], rank)),
-        (factor, (rows, rank) if turned else (rank, cols)),
+        device,
+        x=(x, (low.shape[0], cols if turned else rows)),
+        low=(low, (x.shape[0], rank)),
+        factor=(factor, (rows, rank) if turned else (rank, cols)),
     )
-    checks.bias_of(bias, rows, packed.table.device)
+    checks.bias_of(bias, rows, device)
     if bias is not None and not turned:
         raise RangeError("a bias was given beside turned=False. Allowed: None; a gradient has no bias.")
-    y: Tensor = _backend(x, impl).product_4bit_beside(x, packed, bias, low, factor, scaling, turned)
+    y: Tensor = _module(x, impl).product_4bit_beside(x, packed, bias, low, factor, scaling, turned)
     return y
 
 
