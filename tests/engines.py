@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 import tiny
+from needs import need
 from trimtab.models.decoder import Decoder
 from trimtab.models.llama.decoder import LlamaDecoder
 from trimtab.models.llama.family import missing_code
@@ -17,7 +18,7 @@ from trimtab.text.engine import Answer, Engine, Request, Sampling
 
 ADAPTERS = ("first", "second")
 MAMBA = {"state_size": 8}
-FAMILIES = ["llama", "gemma2", "mamba", *([] if missing_code() else ["lean"])]
+FAMILIES = ["llama", "gemma2", "mamba", "lean"]
 REWINDABLE = [family for family in FAMILIES if family in ("llama", "lean")]
 
 
@@ -38,6 +39,8 @@ def network(family: str = "llama") -> nn.Module:
 @cache
 def decoder(family: str = "llama") -> Decoder:
     """Give a decoder of the network; "lean" is the compiled one, all others are transformers'."""
+    if family == "lean":
+        need(missing_code() is None, "The compiled decoder", "Install with a C compiler on a processor with AVX2.")
     net = network(family)
     return LlamaDecoder(net) if family == "lean" else TransformersDecoder(net)
 

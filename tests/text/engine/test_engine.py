@@ -41,14 +41,14 @@ def test_greedy_tokens_are_those_of_transformers_generate(family, penalty):
 
 @st.composite
 def crowds(draw, adapters):
-    """Requests that share beginnings, each with the pass before which it comes."""
+    """What requests are made of that share beginnings, each with the pass before which it comes."""
     stem = engines.prompt(24, seed=draw(st.integers(0, 3)))
     crowd = []
     for _ in range(draw(st.integers(1, 6))):
         tail = engines.prompt(draw(st.integers(1, 6)), seed=draw(st.integers(10, 12)))
         prompt = (*stem[: draw(st.sampled_from([0, 3, 20, 24]))], *tail)
         sampling = draw(st.sampled_from(SAMPLINGS))
-        crowd.append((draw(st.integers(0, 12)), Request(prompt, sampling, draw(st.sampled_from(adapters)))))
+        crowd.append((draw(st.integers(0, 12)), (prompt, sampling, draw(st.sampled_from(adapters)))))
     return crowd
 
 
@@ -68,7 +68,8 @@ def run_as_they_come(engine, crowd):
 @given(data=st.data())
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whoever_comes_when_each_text_is_what_it_is_alone(family, data):
-    crowd = data.draw(crowds((None, *engines.decoder(family).adapters)))
+    drawn = data.draw(crowds((None, *engines.decoder(family).adapters)))
+    crowd = [(when, Request(*parts)) for when, parts in drawn]
     options = {
         "batch": data.draw(st.sampled_from([1, 2, 16])),
         "chunk": data.draw(st.sampled_from([1, 5, 256])),
@@ -109,6 +110,27 @@ def test_pieces_hold_every_token_and_all_the_text():
     decoded = engines.tokenizer().decode(answer.tokens, skip_special_tokens=True)
     assert answer.text == decoded
     assert answer.finished == Finished("length", Usage(9, 0, 30))
+
+
+def test_the_highest_seed_is_followed_by_the_lowest():
+    highest, lowest = (Sampling(8, temperature=1.0, seed=seed) for seed in (2**63 - 1, -(2**63)))
+    first, second = engines.engine().branch(engines.prompt(9), 2, highest)
+    assert first.tokens == engines.alone(Request(engines.prompt(9), highest)).tokens
+    assert second.tokens == engines.alone(Request(engines.prompt(9), lowest)).tokens
+
+
+@pytest.mark.parametrize("penalty", ["presence_penalty", "frequency_penalty"])
+def test_a_penalty_keeps_an_answer_from_repeating_itself(penalty):
+    free = engines.alone(engines.request(max_tokens=60))
+    fined = engines.alone(engines.request(max_tokens=60, **{penalty: 2.0}))
+    assert len(set(fined.tokens)) > len(set(free.tokens))
+
+
+def test_penalties_count_what_the_answer_wrote_and_not_its_prompt():
+    asked = engines.request(max_tokens=1)
+    first = engines.alone(asked).tokens
+    fined = engines.request(max_tokens=1, presence_penalty=2.0, frequency_penalty=2.0)
+    assert engines.alone(replace(fined, prompt=(*asked.prompt,))).tokens == first
 
 
 def test_the_end_token_of_the_tokenizer_ends_answers_where_none_is_named():
@@ -176,15 +198,6 @@ def test_requests_from_many_threads_are_answered():
         thread.join(60)
     for request, mine in zip(asked, answers, strict=True):
         assert tuple(t for piece in mine[:-1] for t in piece.tokens) == engines.alone(request).tokens
-
-
-def test_who_waits_for_work_is_woken_by_it():
-    engine = engines.engine()
-    assert not engine.wait(timeout_s=0.01)
-    timer = threading.Timer(0.05, lambda: engine.submit(engines.request(), lambda event: None))
-    timer.start()
-    assert engine.wait(timeout_s=30)
-    timer.join()
 
 
 @pytest.mark.parametrize("name", ["batch", "chunk", "cache_bytes"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pydoc
 
 import pytest
 import torch
@@ -83,9 +84,59 @@ def test_a_decoder_that_breaks_ends_what_it_was_reading_and_goes_on():
         assert isinstance(answer.finished.error, TrimtabError)
         assert "RuntimeError: out of memory" in str(answer.finished.error)
         assert len(answer.tokens) == 2
-    assert engine.kept_bytes == 0 or engine.open_requests == 0
+    assert engine.open_requests == 0
     (later,) = engine.run_all([GOOD])
-    assert later.finished.reason == "length"
+    assert later.tokens == engines.alone(GOOD).tokens
+
+
+class PanicException(BaseException):
+    """What libraries of Rust raise where they give up: no Exception, and known by its name only."""
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, PanicException])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "trimtab.text.engine.worker.Worker.check",
+        "trimtab.text.engine.stream.Stream.prepare",
+        "trimtab.text.engine.scheduler.Scheduler.begin",
+        "trimtab.text.engine.worker.choose",
+    ],
+)
+def test_whatever_fails_at_one_request_ends_that_one(monkeypatch, caplog, place, fault):
+    holder, _, name = place.rpartition(".")
+    faults = [fault("a bug")]
+    found = pydoc.locate(place)
+
+    def failing(*arguments, **options):
+        if faults:
+            raise faults.pop()
+        return found(*arguments, **options)
+
+    monkeypatch.setattr(pydoc.locate(holder), name, failing)
+    engine = engines.engine(cache_bytes=0)
+    with caplog.at_level(logging.CRITICAL):
+        bad, good = engine.run_all([engines.request(seed=2), GOOD])
+    assert bad.finished.reason == "error"
+    assert "a bug" in str(bad.finished.error)
+    assert good.tokens == engines.alone(GOOD).tokens
+    assert (engine.open_requests, engine.kept_bytes) == (0, 0)
+
+
+def test_ctrl_c_is_no_fault_of_a_request(monkeypatch):
+    engine, events = engines.engine(), []
+    engine.submit(GOOD, events.append)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("trimtab.text.engine.worker.choose", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.step()
+    while engine.step():
+        pass
+    assert tuple(t for piece in events[:-1] for t in piece.tokens) == engines.alone(GOOD).tokens
 
 
 def test_a_receiver_that_breaks_is_not_written_to_any_longer(caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import engines
 import tiny
 from trimtab.core.errors import RangeError
 from trimtab.text.engine import Choices, JsonSchema, Regex, Request, Sampling
-from trimtab.text.engine.matcher import Constraints
+from trimtab.text.engine.matcher import MOST_COMPILED, Constraints
 
 TEXTS = ("yes", "no", "the tab", "the trim", "the")
 PATTERNS = [r"[0-9]{1,3}(\.[0-9]{2})?", r"(yes|no)( and (yes|no)){0,2}", r"[^x]{2,5}x", r"é{1,4}", r"a/b\\", r"a?"]
@@ -90,6 +91,58 @@ def test_the_end_is_allowed_only_where_the_answer_is_whole(constraint, steps):
         written += tokenizer.decode([token])
         assert matcher.complete == (written in steps)
         assert bool(matcher.allowed()[end]) == matcher.complete
+
+
+def test_what_is_asked_for_often_is_compiled_once(monkeypatch):
+    compiled = []
+    compile_one = Constraints._compile
+    monkeypatch.setattr(Constraints, "_compile", lambda self, one: compiled.append(one) or compile_one(self, one))
+    constraints = Constraints(engines.tokenizer(), vocabulary=tiny.vocabulary_size(), ends=[0])
+    for number in range(MOST_COMPILED + 10):
+        constraints.matcher(Choices(("yes",)))
+        constraints.matcher(Choices((f"no {number}",)))
+    assert compiled.count(Choices(("yes",))) == 1
+    assert len(constraints._compiled) == MOST_COMPILED
+
+
+def test_answers_go_on_while_a_constraint_is_compiled(monkeypatch):
+    compiling, done = threading.Event(), threading.Event()
+    compile_one = Constraints._compile
+
+    def slow(self, constraint):
+        compiling.set()
+        assert done.wait(30)
+        return compile_one(self, constraint)
+
+    monkeypatch.setattr(Constraints, "_compile", slow)
+    engine, events = engines.engine(), []
+    engine.submit(engines.request(max_tokens=10), events.append)
+    checking = threading.Thread(target=engine.check, args=[Request((1, 2), constraint=Choices(("yes",)))])
+    checking.start()
+    assert compiling.wait(30)
+    while engine.step():
+        pass
+    assert events[-1].reason == "length"
+    done.set()
+    checking.join(30)
+    assert not checking.is_alive()
+
+
+def test_a_constraint_is_compiled_once_for_a_request(monkeypatch):
+    begun = []
+    matcher = Constraints.matcher
+    monkeypatch.setattr(Constraints, "matcher", lambda self, one: begun.append(one) or matcher(self, one))
+    engines.engine().run_all([Request((1, 2), Sampling(3), constraint=Choices(("yes",)))])
+    assert len(begun) == 1
+
+
+@pytest.mark.parametrize(
+    ("constraint", "words"), [(Regex("(?=a)b"), "look-around"), (JsonSchema('{"enum": []}'), "JSON Schema")]
+)
+def test_a_refusal_says_what_is_allowed(constraint, words):
+    constraints = Constraints(engines.tokenizer(), vocabulary=tiny.vocabulary_size(), ends=[0])
+    with pytest.raises(RangeError, match=f"Allowed is .*{words}"):
+        constraints.matcher(constraint)
 
 
 def test_two_answers_under_one_constraint_do_not_disturb_each_other():

@@ -15,14 +15,21 @@ ADAPTERS = (None, "one")
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=7).map(tuple)
 
 
+PAGE, PAGE_BYTES = 2, 10
+
+
 @dataclass(eq=False)
 class FakeState:
     length: int
     closed: bool = False
+    pages: tuple[int, ...] = ()
 
     @property
     def bytes(self) -> int:
-        return 10 * self.length
+        return sum(self.parts().values())
+
+    def parts(self) -> dict[int, int]:
+        return {} if self.closed else dict.fromkeys(self.pages, PAGE_BYTES)
 
     def fork(self, at: int | None = None) -> FakeState:
         assert not self.closed
@@ -30,6 +37,16 @@ class FakeState:
 
     def close(self) -> None:
         self.closed = True
+
+
+def pages_of(adapter: str | None, tokens: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the pages of a state: full ones are shared by all who begin alike."""
+    ends = range(PAGE, len(tokens) + PAGE, PAGE)
+    return tuple(hash((adapter, tokens[:end])) for end in ends)
+
+
+def bytes_of(entries: list[Entry]) -> int:
+    return PAGE_BYTES * len({page for entry in entries for page in entry.state.pages})
 
 
 @dataclass(eq=False)
@@ -50,7 +67,7 @@ class AgainstAList(RuleBasedStateMachine):
     """Does everything twice: in the tree, and in a list of entries."""
 
     rewindable = True
-    budget = 150
+    budget = 120
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +78,7 @@ class AgainstAList(RuleBasedStateMachine):
 
     @rule(adapter=st.sampled_from(ADAPTERS), tokens=TOKENS, hold=st.booleans())
     def put(self, adapter, tokens, hold):
-        state = FakeState(len(tokens))
+        state = FakeState(len(tokens), pages=pages_of(adapter, tokens))
         self.given.append(state)
         entry = next((e for e in self.entries if (e.adapter, e.tokens) == (adapter, tokens)), None)
         if entry is None:
@@ -102,7 +119,7 @@ class AgainstAList(RuleBasedStateMachine):
 
     @invariant()
     def holds_the_same(self):
-        assert self.tree.bytes == sum(entry.state.bytes for entry in self.entries)
+        assert self.tree.bytes == bytes_of(self.entries)
         assert len(self.tree) == len(self.entries)
 
     @invariant()
@@ -143,7 +160,7 @@ class AgainstAList(RuleBasedStateMachine):
     def trim(self, *, budget: int | None = None) -> None:
         if self.rewindable:
             self.entries = [e for e in self.entries if e.users or not any(o.goes_on_from(e) for o in self.entries)]
-        while sum(entry.state.bytes for entry in self.entries) > (self.budget if budget is None else budget):
+        while bytes_of(self.entries) > (self.budget if budget is None else budget):
             free = [e for e in self.entries if not e.users and not any(o.goes_on_from(e) for o in self.entries)]
             if not free:
                 return
@@ -164,7 +181,7 @@ class TestNotRewindable(AgainstAListWithoutRewinding.TestCase):
 
 def test_a_state_in_use_outlives_any_budget():
     tree = PrefixTree(0, rewindable=True)
-    kept = tree.put(None, (1, 2), FakeState(2))
+    kept = tree.put(None, (1, 2), FakeState(2, pages=(1,)))
     assert tree.find(None, (1, 2, 3)) is not None
     tree.release(kept)
     assert tree.find(None, (1, 2, 3)) is None
@@ -175,10 +192,20 @@ def test_logits_are_given_only_after_the_very_same_tokens():
     import torch
 
     tree = PrefixTree(10**6, rewindable=True)
-    tree.put(None, (1, 2, 3), FakeState(3), logits=torch.zeros(5))
+    tree.put(None, (1, 2, 3), FakeState(3, pages=(1, 2)), logits=torch.zeros(5))
     assert tree.find(None, (1, 2, 3)).logits is not None
     assert tree.find(None, (1, 2)).logits is None
-    assert tree.bytes == 30 + 5 * 4
+    assert tree.bytes == 2 * PAGE_BYTES + 5 * 4
+
+
+def test_what_two_states_share_is_counted_once_and_until_both_are_gone():
+    tree = PrefixTree(10**6, rewindable=True)
+    first = tree.put(None, (1, 2), FakeState(2, pages=(1, 2)))
+    tree.put(None, (1, 3), FakeState(2, pages=(1, 3)))
+    assert tree.bytes == 3 * PAGE_BYTES
+    tree.release(first)
+    tree.clear()
+    assert tree.bytes == 2 * PAGE_BYTES
 
 
 @pytest.mark.parametrize("rewindable", [True, False])

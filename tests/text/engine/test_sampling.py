@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,6 +68,18 @@ def test_without_temperature_the_likeliest_is_taken(penalty):
     scaled = torch.where(logits > 0, logits / penalty, logits * penalty)
     row = Row(Sampling(repetition_penalty=penalty), 5, seen_tokens())
     assert choose(logits, row) == int(torch.where(seen_tokens(), scaled, logits).argmax())
+
+
+@pytest.mark.parametrize(("presence", "frequency"), [(0.5, 0.0), (0.0, 0.25), (-1.0, 2.0)])
+def test_what_was_written_loses_as_much_as_openai_says(presence, frequency):
+    (logits,) = random_logits()
+    written = (torch.arange(SIZE) % 4).float()
+    row = Row(Sampling(temperature=1.0, presence_penalty=presence, frequency_penalty=frequency), 5, written=written)
+    chances = (logits - presence * (written > 0) - frequency * written).softmax(0)
+    count = 4000
+    drawn = Counter(choose(logits, replace(row, position=position)) for position in range(count))
+    observed = torch.tensor([drawn[token] / count for token in range(SIZE)])
+    assert float((observed - chances).abs().max()) < 5 * 0.5 / count**0.5
 
 
 @pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-40, 100.0])

@@ -40,6 +40,14 @@ def test_branches_share_their_prompt_without_any_cache(family):
     assert engine.kept_bytes == 0
 
 
+def test_branches_that_are_kept_cost_the_pages_of_their_prompt_once():
+    engine = engines.engine("lean")
+    engine.branch(engines.prompt(100), 8, Sampling(5, temperature=1.0))
+    page_bytes = engine._decoder.pool.page_bytes
+    logits = 4 * engine._decoder.vocabulary
+    assert engine.kept_bytes <= (3 + 8) * page_bytes + logits  # of four pages the last one is each branch's own
+
+
 def test_long_beginnings_that_come_together_are_read_once():
     engine, stem = engines.engine(), engines.prompt(40)
     engine.run_all([Request((*stem, *tail), SHORT) for tail in ((1,), (2, 3), (4, 5, 6))])

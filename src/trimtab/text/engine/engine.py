@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
 from trimtab.core.errors import RangeError
 from trimtab.models.decoder import Decoder, check_tokens
 from trimtab.text.engine.events import Answer, Counters, Event, Finished, Piece
-from trimtab.text.engine.request import Request, Sampling
+from trimtab.text.engine.request import Request, Sampling, with_seeds
 from trimtab.text.engine.scheduler import Scheduler
 from trimtab.text.engine.scoring import score_choices
 from trimtab.text.engine.stream import Stream
@@ -25,9 +24,9 @@ CHUNK: Final = 256
 class Ticket:
     """A request that was handed in."""
 
-    def __init__(self, stream: Stream, wake: Callable[[], None]) -> None:
+    def __init__(self, stream: Stream) -> None:
         """Belongs to the engine."""
-        self._stream, self._wake = stream, wake
+        self._stream = stream
 
     @property
     def finished(self) -> Finished | None:
@@ -37,15 +36,14 @@ class Ticket:
     def cancel(self) -> None:
         """End it before the next pass; from any thread, at any time, without harm where it has ended."""
         self._stream.cancelled = True
-        self._wake()
 
 
 class Engine:
     """Runs requests on a decoder.
 
-    Nothing happens by itself: somebody calls ``step``, or one of the methods that do so. ``submit``, ``Ticket.cancel``
-    and ``wait`` are for any thread; of those that step, one at a time works and the others wait. Events are delivered
-    in the thread that steps.
+    Nothing happens by itself: somebody calls ``step``, or one of the methods that do so. ``check``, ``submit`` and
+    ``Ticket.cancel`` are for any thread and wait for nobody; of those that step, one at a time works and the others
+    wait. Events are delivered in the thread that steps.
 
     Attributes:
         counters: tokens prefilled, reused and generated so far.
@@ -85,11 +83,10 @@ class Engine:
         self._worker = Worker(decoder, tokenizer, self._scheduler, ends=ends)
         self._working = threading.RLock()
         self._inbox: deque[Stream] = deque()
-        self._woken = threading.Condition()
 
     @property
     def kept_bytes(self) -> int:
-        """Memory of kept states; what they share is counted each time."""
+        """Memory of kept states; what several of them share is counted once."""
         return self._scheduler.tree.bytes
 
     @property
@@ -103,8 +100,7 @@ class Engine:
         Raises:
             RangeError: prompt, adapter or constraint is not allowed.
         """
-        with self._working:
-            self._worker.check(request)
+        self._worker.check(request)
 
     def submit(self, request: Request, on_event: Callable[[Event], None]) -> Ticket:
         """Hand in a request.
@@ -116,13 +112,7 @@ class Engine:
         """
         stream = Stream(request, on_event)
         self._inbox.append(stream)
-        self._wake()
-        return Ticket(stream, self._wake)
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Sleep until there is something to do; tell whether there is."""
-        with self._woken:
-            return self._woken.wait_for(lambda: self.open_requests > 0, timeout_s)
+        return Ticket(stream)
 
     def step(self) -> bool:
         """Do one pass: let requests in, read what each needs next, choose and report tokens.
@@ -135,7 +125,7 @@ class Engine:
             self._worker.step()
             return self.open_requests > 0
 
-    def generate(self, request: Request) -> Iterator[Event]:
+    def generate(self, request: Request) -> Generator[Event, None, None]:
         """Answer one request, stepping in this thread; closing the iterator cancels it."""
         events: deque[Event] = deque()
         ticket = self.submit(request, events.append)
@@ -171,13 +161,12 @@ class Engine:
             sampling: the seed of answer n is its seed + n.
             adapter: None is the bare base.
         """
-        seeds = range(sampling.seed, sampling.seed + count)
-        return self.run_all([Request(tuple(prompt), replace(sampling, seed=seed), adapter) for seed in seeds])
+        return self.run_all([Request(tuple(prompt), each, adapter) for each in with_seeds(sampling, count)])
 
     def score(
         self, prompt: Sequence[int], choices: Sequence[Sequence[int]], *, adapter: str | None = None
     ) -> list[float]:
-        """Give the log-probability of each choice after a prompt, which is read once.
+        """Give the log-probability of each choice after a prompt, which is read once; answers that run go on meanwhile.
 
         Args:
             prompt: token ids.
@@ -195,12 +184,18 @@ class Engine:
         for choice in choices:
             self.check(Request((*prompt, *choice[:-1]), adapter=adapter))
             check_tokens(choice, self._decoder.vocabulary)
-        with self._working:
-            return score_choices(self._scheduler, tuple(prompt), choices, adapter=adapter)
-
-    def _wake(self) -> None:
-        with self._woken:
-            self._woken.notify_all()
+        passes = score_choices(self._scheduler, tuple(prompt), choices, adapter=adapter)
+        try:
+            while True:
+                with self._working:
+                    try:
+                        next(passes)
+                    except StopIteration as done:
+                        return list(done.value)
+                self.step()
+        finally:
+            with self._working:
+                passes.close()
 
     def _sweep(self) -> None:
         """Take in what was submitted, and end what was cancelled."""

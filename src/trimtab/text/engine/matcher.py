@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy
 import torch
@@ -14,6 +16,10 @@ from trimtab.core.errors import RangeError, TrimtabError
 from trimtab.text.engine.constraint import Choices, Constraint, JsonSchema, Regex
 
 MOST_COMPILED: Final = 64
+UNSUPPORTED: Final = {
+    "regular expression": "Allowed is Rust's dialect: no look-around, no back-references.",
+    "JSON schema": "Allowed is JSON Schema without remote $ref and without contradictions.",
+}
 # White space without end is what weak models like best.
 COMPACT: Final[Any] = {"whitespace_flexible": False}
 
@@ -22,6 +28,7 @@ class GrammarError(TrimtabError):
     """A grammar cannot go on."""
 
 
+@runtime_checkable
 class Matcher(Protocol):
     """Follows one answer through its constraint."""
 
@@ -41,7 +48,7 @@ class Matcher(Protocol):
 
 
 class Constraints:
-    """Prepares constraints for one tokenizer."""
+    """Prepares constraints for one tokenizer; for any thread, each of which compiles for itself."""
 
     def __init__(self, tokenizer: Any, *, vocabulary: int, ends: Sequence[int]) -> None:
         """Remember what constraints are made of; nothing is built yet.
@@ -53,7 +60,9 @@ class Constraints:
         """
         self._tokenizer, self._vocabulary, self._ends = tokenizer, vocabulary, tuple(ends)
         self._grammar_tokenizer: Any = None
-        self._compiled: dict[Constraint, Any] = {}
+        self._building = threading.Lock()
+        self._compiled: OrderedDict[Constraint, Any] = OrderedDict()
+        self._looking_up = threading.Lock()
 
     def matcher(self, constraint: Constraint) -> Matcher:
         """Begin an answer.
@@ -61,14 +70,27 @@ class Constraints:
         Raises:
             RangeError: the constraint cannot be understood, or not with this tokenizer.
         """
-        if constraint not in self._compiled:
-            while len(self._compiled) >= MOST_COMPILED:
-                del self._compiled[next(iter(self._compiled))]
-            self._compiled[constraint] = self._compile(constraint)
-        compiled = self._compiled[constraint]
+        compiled = self._remembered(constraint)
+        if compiled is None:
+            compiled = self._compile(constraint)
+            self._remember(constraint, compiled)
         if isinstance(constraint, Choices):
             return _ChoiceMatcher(compiled, self._vocabulary, self._ends)
         return _GrammarMatcher(compiled.deep_copy(), self._vocabulary)
+
+    def _remembered(self, constraint: Constraint) -> Any:
+        with self._looking_up:
+            if constraint in self._compiled:
+                self._compiled.move_to_end(constraint)
+            return self._compiled.get(constraint)
+
+    def _remember(self, constraint: Constraint, compiled: Any) -> None:
+        """Keep what was compiled, in place of what was not asked for the longest."""
+        with self._looking_up:
+            self._compiled[constraint] = compiled
+            self._compiled.move_to_end(constraint)
+            while len(self._compiled) > MOST_COMPILED:
+                self._compiled.popitem(last=False)
 
     def _compile(self, constraint: Constraint) -> Any:
         if isinstance(constraint, Choices):
@@ -79,9 +101,7 @@ class Constraints:
             _GrammarMatcher(compiled.deep_copy(), self._vocabulary).allowed()
         except (ValueError, GrammarError) as error:
             problem = next(iter(str(error).splitlines()), "")
-            raise RangeError(
-                f"the {what} cannot be used: {problem:.300}. Allowed is what llguidance supports."
-            ) from error
+            raise RangeError(f"the {what} cannot be used: {problem:.300}. {UNSUPPORTED[what]}") from error
         return compiled
 
     def _grammar(self, constraint: Regex | JsonSchema) -> Any:
@@ -111,17 +131,21 @@ class Constraints:
 
     def _grammars(self) -> Any:
         """Give the tokenizer in the form that the grammars' library wants, built once."""
-        if self._grammar_tokenizer is None:
-            from llguidance.hf import from_tokenizer
+        with self._building:
+            if self._grammar_tokenizer is None:
+                self._grammar_tokenizer = self._build()
+            return self._grammar_tokenizer
 
-            size = max(self._vocabulary, len(self._tokenizer))
-            try:
-                self._grammar_tokenizer = from_tokenizer(self._tokenizer, n_vocab=size, eos_token=list(self._ends))
-            except (ValueError, TypeError, AttributeError) as error:
-                raise GrammarError(
-                    f"grammars need a fast tokenizer with an end token ({error!s:.200}); choices do not"
-                ) from error
-        return self._grammar_tokenizer
+    def _build(self) -> Any:
+        from llguidance.hf import from_tokenizer
+
+        size = max(self._vocabulary, len(self._tokenizer))
+        try:
+            return from_tokenizer(self._tokenizer, n_vocab=size, eos_token=list(self._ends))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise GrammarError(
+                f"grammars need a fast tokenizer with an end token ({error!s:.200}); choices do not"
+            ) from error
 
 
 class _Branch:

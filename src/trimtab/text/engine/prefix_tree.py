@@ -5,7 +5,8 @@ Source: the idea of a radix tree of prefixes with least recently used leaves dro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -32,8 +33,8 @@ class Kept:
 
     def __post_init__(self) -> None:
         """Measure it once; a kept state does not grow."""
-        logits = 0 if self.logits is None else self.logits.numel() * self.logits.element_size()
-        self.bytes = self.state.bytes + logits
+        self.parts: Mapping[int, int] = self.state.parts()
+        self.logits_bytes = 0 if self.logits is None else self.logits.numel() * self.logits.element_size()
 
 
 @dataclass(eq=False)
@@ -75,8 +76,8 @@ class Reuse:
 class PrefixTree:
     """States by adapter and tokens, at most so many bytes of them.
 
-    Memory that states share with each other is counted each time. States in use may exceed the budget; they are
-    dropped when they are released.
+    Memory that several states share is counted once. States in use may exceed the budget; they are dropped when they
+    are released.
 
     Attributes:
         budget: most bytes.
@@ -95,6 +96,7 @@ class PrefixTree:
         self._rewindable = rewindable
         self._roots: dict[str | None, _Node] = {}
         self._clock = 0
+        self._holders: Counter[int] = Counter()  # of each part of memory
 
     def __len__(self) -> int:
         """Count the states."""
@@ -143,7 +145,7 @@ class PrefixTree:
         if node.kept is None:
             node.kept = Kept(state, logits)
             node.kept.node = node
-            self.bytes += node.kept.bytes
+            self._count(node.kept)
         else:
             state.close()
         kept = node.kept
@@ -201,10 +203,26 @@ class PrefixTree:
             self._drop(min(leaves, key=lambda kept: kept.used))
 
     def _drop(self, kept: Kept) -> None:
+        self._discount(kept)
         kept.state.close()
-        self.bytes -= kept.bytes
         kept.node.kept = None
         _prune(kept.node)
+
+    def _count(self, kept: Kept) -> None:
+        """Add the memory that a state holds and no other did."""
+        self.bytes += kept.logits_bytes
+        for part, size in kept.parts.items():
+            self.bytes += 0 if self._holders[part] else size
+            self._holders[part] += 1
+
+    def _discount(self, kept: Kept) -> None:
+        """Take away the memory that no other state holds."""
+        self.bytes -= kept.logits_bytes
+        for part, size in kept.parts.items():
+            self._holders[part] -= 1
+            if not self._holders[part]:
+                del self._holders[part]
+                self.bytes -= size
 
 
 def _has_kept_below(node: _Node) -> bool:

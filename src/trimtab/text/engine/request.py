@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from trimtab.core.errors import RangeError
@@ -18,6 +18,8 @@ NUMBERS: Final[Mapping[str, tuple[float, float]]] = {
     "top_p": (0.0, 1.0),
     "min_p": (0.0, 1.0),
     "repetition_penalty": (0.0, 100.0),
+    "presence_penalty": (-2.0, 2.0),
+    "frequency_penalty": (-2.0, 2.0),
 }
 ABOVE_LOW: Final = frozenset(("top_p", "repetition_penalty"))
 WHOLE_NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
@@ -32,8 +34,8 @@ WHOLE_NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
 class Sampling:
     """How to choose tokens.
 
-    The repetition penalty comes first, then temperature, ``top_k``, ``top_p`` and ``min_p``, each on what the one
-    before left, as in transformers.
+    The penalties come first, then temperature, ``top_k``, ``top_p`` and ``min_p``, each on what the one before left,
+    as in transformers.
 
     Attributes:
         max_tokens: most tokens to write.
@@ -42,7 +44,10 @@ class Sampling:
         seed: of the draws; a draw depends on it and on how many tokens stand before, on nothing else.
         top_k: draw among so many likeliest tokens; 0 takes all.
         min_p: leave out tokens less likely than this share of the likeliest.
-        repetition_penalty: divides positive and multiplies negative logits of tokens that occurred; 1 does nothing.
+        repetition_penalty: divides positive and multiplies negative logits of tokens that occurred, in the prompt too;
+            1 does nothing.
+        presence_penalty: is taken from the logits of tokens that the answer has written; 0 does nothing.
+        frequency_penalty: the same, times how often it has written them.
         stop: texts that end the answer and are not part of it, at most 16.
         logprobs: how many likely alternatives to report with each token's log-probability; None reports none.
     """
@@ -54,6 +59,8 @@ class Sampling:
     top_k: int = field(default=0, kw_only=True)
     min_p: float = field(default=0.0, kw_only=True)
     repetition_penalty: float = field(default=1.0, kw_only=True)
+    presence_penalty: float = field(default=0.0, kw_only=True)
+    frequency_penalty: float = field(default=0.0, kw_only=True)
     stop: tuple[str, ...] = field(default=(), kw_only=True)
     logprobs: int | None = field(default=None, kw_only=True)
 
@@ -79,6 +86,13 @@ class Sampling:
         for text in self.stop:
             if not isinstance(text, str) or not 1 <= len(text) <= MAX_STOP_CHARACTERS:
                 raise RangeError(f"stop = {text!r:.80}: allowed are texts of 1 to {MAX_STOP_CHARACTERS} characters.")
+
+
+def with_seeds(sampling: Sampling, count: int) -> list[Sampling]:
+    """Give one for each of several answers: number n has its seed + n; the lowest seed follows the highest."""
+    low, high = WHOLE_NUMBERS["seed"]
+    seeds = [(sampling.seed + number - low) % (high - low + 1) + low for number in range(count)]
+    return [replace(sampling, seed=seed) for seed in seeds]
 
 
 @dataclass(frozen=True)

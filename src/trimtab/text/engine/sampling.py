@@ -30,12 +30,14 @@ class Row:
         position: tokens before it, the prompt's included.
         seen: (vocabulary,) which tokens occurred; needed for a repetition penalty only.
         allowed: (vocabulary,) which tokens a constraint allows, at least one; None allows all.
+        written: (vocabulary,) how often the answer has each token; needed for the penalties on these only.
     """
 
     sampling: Sampling
     position: int
     seen: Bool[Tensor, " vocabulary"] | None = None
     allowed: Bool[Tensor, " vocabulary"] | None = None
+    written: Float[Tensor, " vocabulary"] | None = None
 
 
 def usable(logits: Float[Tensor, "rows vocabulary"]) -> list[bool]:
@@ -82,13 +84,17 @@ def log_probability(logits: Float[Tensor, " vocabulary"], token: int, alternativ
 
 
 def _adjusted(logits: Tensor, row: Row) -> Tensor:
-    """Apply repetition penalty and constraint, in a copy where there is one."""
+    """Apply penalties and constraint, in a copy where there are any."""
     penalty = row.sampling.repetition_penalty
     if row.seen is not None and penalty != 1:
         (ids,) = row.seen.nonzero(as_tuple=True)
         before = logits[ids]
         after = torch.where(before > 0, before / penalty, before * penalty).clamp(-LARGEST, LARGEST)
         logits = logits.index_copy(0, ids, after)
+    if row.written is not None:
+        (ids,) = row.written.nonzero(as_tuple=True)
+        less = row.sampling.presence_penalty + row.sampling.frequency_penalty * row.written[ids]
+        logits = logits.index_add(0, ids, -less)
     return logits if row.allowed is None else logits.masked_fill(~row.allowed, -torch.inf)
 
 

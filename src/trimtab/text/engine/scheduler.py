@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,14 +64,25 @@ class Scheduler:
         self.waiting: deque[Stream] = deque()
         self.running: list[Stream] = []
 
-    def admit(self) -> None:
-        """Let requests in while there is room; those whose beginning is being read right now come next time."""
+    def admissible(self) -> Iterator[Stream]:
+        """Yield who may be let in, while there is room; those whose beginning is being read now come next time."""
         for stream in list(self.waiting):
             if len(self.running) >= self.batch:
                 return
             if not self._should_wait(stream):
-                self.waiting.remove(stream)
-                self._let_in(stream)
+                yield stream
+
+    def let_in(self, stream: Stream) -> None:
+        """Let a request that waits run."""
+        self.waiting.remove(stream)
+        adapter, prompt = stream.request.adapter, stream.request.prompt
+        known = 0 if self.decoder.rewindable else self.tree.shared(adapter, prompt)
+        start = self.begin(adapter, prompt)
+        stream.state, stream.reused, stream.logits = start.state, start.reused, start.logits
+        stream.fork_at = known if start.reused < known < len(prompt) else 0
+        if start.kept is not None:
+            stream.kept.append(start.kept)
+        self.running.append(stream)
 
     def plan(self) -> list[tuple[Stream, Read]]:
         """Say what to read next: one token of every answer, and as much of the prompts as a pass may hold."""
@@ -130,10 +141,11 @@ class Scheduler:
         reuse = self._known(adapter, prompt)
         if reuse is None:
             return Start(self.decoder.start(adapter), 0, None, None)
+        state = reuse.kept.state.fork(reuse.length)
         self.counters.reused += reuse.length
         self.tree.use(reuse.kept)
         logits = reuse.logits if reuse.length == len(prompt) else None
-        return Start(reuse.kept.state.fork(reuse.length), reuse.length, reuse.kept, logits)
+        return Start(state, reuse.length, reuse.kept, logits)
 
     def _known(self, adapter: str | None, prompt: tuple[int, ...]) -> Reuse | None:
         """Look up a prompt; without the logits after it its last token must be read."""
@@ -141,16 +153,6 @@ class Scheduler:
         if reuse is not None and reuse.length == len(prompt) and reuse.logits is None:
             return self.tree.find(adapter, prompt[:-1])
         return reuse
-
-    def _let_in(self, stream: Stream) -> None:
-        adapter, prompt = stream.request.adapter, stream.request.prompt
-        known = 0 if self.decoder.rewindable else self.tree.shared(adapter, prompt)
-        start = self.begin(adapter, prompt)
-        stream.state, stream.reused, stream.logits = start.state, start.reused, start.logits
-        stream.fork_at = known if start.reused < known < len(prompt) else 0
-        if start.kept is not None:
-            stream.kept.append(start.kept)
-        self.running.append(stream)
 
     def _keep(self, stream: Stream, tokens: Sequence[int], state: State, logits: Tensor | None = None) -> Kept:
         return self.tree.put(stream.request.adapter, tokens, state, logits=logits)

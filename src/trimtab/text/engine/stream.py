@@ -66,6 +66,7 @@ class Stream:
         self._stops = StopTexts(request.sampling.stop)
         self._matcher: Matcher | None = None
         self._seen: Tensor | None = None
+        self._written: Tensor | None = None
         self._waiting: list[int] = []
         self._waiting_logprobs: list[TokenLogprob] = []
 
@@ -73,9 +74,12 @@ class Stream:
         """Get ready to write."""
         self._ending, self._matcher = ending, matcher
         self._speller = Detokenizer(tokenizer)
-        if self.request.sampling.repetition_penalty != 1:
+        sampling = self.request.sampling
+        if sampling.repetition_penalty != 1:
             self._seen = torch.zeros(vocabulary, dtype=torch.bool)
             self._seen[self.tokens] = True
+        if sampling.presence_penalty or sampling.frequency_penalty:
+            self._written = torch.zeros(vocabulary)
 
     @property
     def unread(self) -> Sequence[int]:
@@ -100,7 +104,8 @@ class Stream:
         """
         allowed = None if self._matcher is None else self._matcher.allowed().to(device)
         seen = None if self._seen is None else self._seen.to(device)
-        return Row(self.request.sampling, len(self.tokens), seen, allowed)
+        written = None if self._written is None else self._written.to(device)
+        return Row(self.request.sampling, len(self.tokens), seen, allowed, written)
 
     def take(self, token: int, logprob: TokenLogprob | None) -> Reason | None:
         """Write a token.
@@ -118,6 +123,8 @@ class Stream:
             self._waiting_logprobs.append(logprob)
         if self._seen is not None:
             self._seen[token] = True
+        if self._written is not None:
+            self._written[token] += 1
         if token in self._ending.tokens:
             return "stop"
         if self._matcher is not None:

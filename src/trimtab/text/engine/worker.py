@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
 from trimtab.core.errors import NonFiniteError, RangeError, TrimtabError
 from trimtab.models.decoder import Decoder, Read, check_adapter, check_tokens
+from trimtab.models.tokenizer import RUST_PANIC
 from trimtab.text.engine.events import Reason
-from trimtab.text.engine.matcher import Constraints
+from trimtab.text.engine.matcher import Constraints, Matcher
 from trimtab.text.engine.request import Request
 from trimtab.text.engine.sampling import choose, log_probability, usable
 from trimtab.text.engine.scheduler import Scheduler
 from trimtab.text.engine.stream import Ending, Stream
+
+_log = logging.getLogger("trimtab.text")
 
 
 class Worker:
@@ -38,8 +43,11 @@ class Worker:
         self._ending = Ending(frozenset(ends), decoder.window)
         self._constraints = Constraints(tokenizer, vocabulary=decoder.vocabulary, ends=ends)
 
-    def check(self, request: Request) -> None:
-        """Refuse what would end in an error.
+    def check(self, request: Request) -> Matcher | None:
+        """Refuse what would end in an error; for any thread.
+
+        Returns:
+            What follows the answer through its constraint, where it has one.
 
         Raises:
             RangeError: prompt, adapter or constraint is not allowed.
@@ -48,28 +56,27 @@ class Worker:
         check_adapter(request.adapter, self._decoder.adapters)
         window = self._decoder.window
         if window is not None and len(request.prompt) > window:
-            raise RangeError(f"a prompt of {len(request.prompt)} tokens: allowed are {window}, the model's window.")
-        if request.constraint is not None:
-            self._constraints.matcher(request.constraint)
+            raise RangeError(
+                f"a prompt of {len(request.prompt)} tokens: allowed are {window}, the model's window. Shorten it."
+            )
+        return None if request.constraint is None else self._constraints.matcher(request.constraint)
 
     def step(self) -> None:
         """Let requests in, read what each needs next, choose and report tokens."""
-        self.scheduler.admit()
+        for stream in self.scheduler.admissible():
+            with self._ended_by_failure(stream):
+                self.scheduler.let_in(stream)
         self._read(self.scheduler.plan())
         for stream in [stream for stream in self.scheduler.running if stream.logits is not None]:
-            self._write(stream)
+            with self._ended_by_failure(stream):
+                self._write(stream)
 
     def take_in(self, stream: Stream) -> None:
         """Let a request wait for its turn, or end it where it is not allowed."""
-        request = stream.request
-        try:
-            self.check(request)
-            matcher = None if request.constraint is None else self._constraints.matcher(request.constraint)
-        except TrimtabError as error:
-            stream.finish("error", error)
-            return
-        stream.prepare(self._tokenizer, self._ending, matcher, vocabulary=self._decoder.vocabulary)
-        self.scheduler.waiting.append(stream)
+        with self._ended_by_failure(stream):
+            matcher = self.check(stream.request)
+            stream.prepare(self._tokenizer, self._ending, matcher, vocabulary=self._decoder.vocabulary)
+            self.scheduler.waiting.append(stream)
 
     def end_cancelled(self) -> None:
         """End every request that was cancelled."""
@@ -103,14 +110,24 @@ class Worker:
             what = f"the logits after token {len(stream.tokens)} of this request are not finite"
             self._fail(stream, NonFiniteError(f"{what}. Check the model and the adapter {stream.request.adapter!r}."))
 
+    @contextmanager
+    def _ended_by_failure(self, stream: Stream) -> Iterator[None]:
+        """End a request, and no other, where the block fails at it; Ctrl-C is no failure and goes on."""
+        try:
+            yield
+        except TrimtabError as error:
+            self._fail(stream, error)
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != RUST_PANIC:
+                raise
+            _log.exception("a request failed")
+            problem = f"the request failed ({type(error).__name__}: {error!s:.300}). The log says where."
+            self._fail(stream, TrimtabError(problem))
+
     def _write(self, stream: Stream) -> None:
         """Choose the next token of an answer."""
         assert stream.logits is not None
-        try:
-            reason = self._choose(stream, stream.logits)
-        except TrimtabError as error:
-            self._fail(stream, error)
-            return
+        reason = self._choose(stream, stream.logits)
         if reason is not None:
             self._end(stream, reason)
 
