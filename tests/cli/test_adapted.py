@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 import tiny
+from trimtab.cli.adapted import name_adapters, trained_quantization
 from trimtab.cli.main import run
+from trimtab.core.errors import UsageError
 from trimtab.models.load import Quantization, load_network
 from trimtab.models.quantize_folder import quantize_folder
 from trimtab.nn.lora import LoraSettings, add_lora
@@ -73,8 +76,48 @@ def test_as_stored_answers_from_the_dense_weights(folders: Path, capfd: pytest.C
     assert dense != text(folders, capfd, "base", "on-four")
 
 
-def test_chat_says_it_too(folders: Path) -> None:
+def test_chat_says_it_too_and_answers_what_is_piped_into_it(folders: Path) -> None:
     command = [sys.executable, "-m", "trimtab.cli.main", "chat", str(folders / "base")]
     command += ["--adapter", str(folders / "on-four"), "--max-tokens", "2"]
-    done = subprocess.run(command, input="/quit\n", capture_output=True, text=True, check=True, timeout=120)
+    lines = "on the tab\n/wat\n/reset\n/quit\n"
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, timeout=120)
     assert SAID in done.stderr
+    assert "/wat is no command" in done.stdout
+    assert len(done.stdout.splitlines()) >= 3
+
+
+def test_adapters_that_learned_on_different_weights_need_a_word(folders: Path) -> None:
+    adapters = [folders / "on-four", folders / "on-dense"]
+    for given in (adapters, adapters[::-1]):
+        with pytest.raises(UsageError, match=r"different forms .* --as-stored"):
+            trained_quantization(folders / "base", given, as_stored=False)
+    assert trained_quantization(folders / "base", adapters, as_stored=True) is None
+
+
+@pytest.mark.parametrize(
+    "command", [["generate", "--prompt", "on"], ["chat"], ["serve", "--port", "0"]], ids=lambda c: c[0]
+)
+def test_an_adapter_that_is_not_there_is_missed_before_the_model_is_loaded(
+    folders: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+) -> None:
+    monkeypatch.setattr("trimtab.models.load.skeleton", None)
+    shutil.copytree(folders / "on-four", tmp_path / "run" / "adapter")
+    name, *more = command
+    assert run([name, str(folders / "base"), "--adapter", str(tmp_path / "run"), *more]) == 2
+    error = capfd.readouterr().err
+    assert "adapter_config.json" in error
+    assert f"Did you mean {tmp_path / 'run' / 'adapter'}?" in error
+
+
+def test_adapters_are_called_by_the_folder_that_means_something(tmp_path: Path) -> None:
+    folders = [tmp_path / "runs" / "pirate-1" / "adapter", tmp_path / "poet", tmp_path / "2nd", tmp_path / "adapter-2"]
+    assert list(name_adapters(folders)) == ["pirate_1", "poet", "adapter_2nd", "adapter_2"]
+
+
+def test_two_adapters_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two adapters are called poet"):
+        name_adapters([tmp_path / "a" / "poet", tmp_path / "b" / "poet"])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 import tiny
-from trimtab.cli.chat import Conversation, name_adapters
-from trimtab.core.errors import UsageError
+from trimtab.cli.chat import Conversation
 from trimtab.nn.lora import LoraSettings, add_lora, lora_layers
 from trimtab.text.engine import Sampling
 from trimtab.text.generation import Speaker
@@ -88,16 +85,24 @@ def test_a_conversation_that_outgrew_the_window_can_begin_anew(
     assert said(conversation, capsys, "on the tab")
 
 
+def test_a_system_message_that_the_template_refuses_can_be_taken_back(
+    conversation: Conversation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = refusing + tiny.CHAT_TEMPLATE
+    conversation.speaker = Speaker(tiny.llama(), tokenizer)
+    conversation.adapter = None
+    conversation.take("/system be brief")
+    conversation.take("on the tab")
+    error = capsys.readouterr().err
+    assert "no system turns" in error
+    assert "/system without TEXT takes the system message back" in error
+    assert "--" not in error
+    conversation.take("/system")
+    assert said(conversation, capsys, "on the tab")
+
+
 def test_help_names_every_command(conversation: Conversation, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(conversation, capsys, "/help")
     assert all(command in shown for command in ("/reset", "/system", "/adapter", "/help", "/quit"))
-
-
-def test_adapters_are_called_by_the_folder_that_means_something(tmp_path: Path) -> None:
-    folders = [tmp_path / "runs" / "pirate-1" / "adapter", tmp_path / "poet", tmp_path / "2nd"]
-    assert list(name_adapters(folders)) == ["pirate_1", "poet", "adapter_2nd"]
-
-
-def test_two_adapters_of_one_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="two adapters are called poet"):
-        name_adapters([tmp_path / "a" / "poet", tmp_path / "b" / "poet"])

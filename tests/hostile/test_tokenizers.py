@@ -17,6 +17,7 @@ from hostile.test_folders import code_that_marks
 from trimtab.core.errors import FormatError
 from trimtab.models.tokenizer import read_tokenizer
 from trimtab.text.generation import Speaker
+from trimtab.text.prompts import PromptWriter
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 
@@ -130,9 +131,9 @@ def test_a_template_that_could_take_everything_is_refused_when_it_is_read(folder
 @pytest.mark.parametrize("case", REFUSED_WHEN_RUN)
 def test_a_template_that_tries_to_get_out_is_stopped(folder, case):
     (folder / "chat_template.jinja").write_text(REFUSED_WHEN_RUN[case])
-    speaker = Speaker(tiny.llama(), read_tokenizer(folder))
+    prompts = Speaker(tiny.llama(), read_tokenizer(folder)).prompts
     with nothing_runs(folder):
-        refused(lambda: speaker.chat_prompt(MESSAGES), folder)
+        refused(lambda: prompts.chat(MESSAGES), folder)
 
 
 @pytest.mark.parametrize(
@@ -145,4 +146,4 @@ def test_a_template_that_tries_to_get_out_is_stopped(folder, case):
 )
 def test_what_real_templates_do_is_allowed(folder, template):
     (folder / "chat_template.jinja").write_text(template)
-    assert Speaker(tiny.llama(), read_tokenizer(folder)).chat_prompt(MESSAGES)
+    assert PromptWriter(read_tokenizer(folder)).chat(MESSAGES)

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 import tiny
+from trimtab.core.errors import UsageError
 from trimtab.core.job import Note
 from trimtab.models.export import export_model
 from trimtab.models.load import Quantization, load_network
 from trimtab.models.merge_folder import merge_folder
 from trimtab.models.quantize_folder import quantize_folder
-from trimtab.models.trained_base import form_missed, quantization_like
+from trimtab.models.trained_base import form_for, form_missed, quantization_like
 from trimtab.nn.lora import LoraSettings, add_lora
 from trimtab.store.adapter import load_adapter, save_adapter
 from trimtab.store.adapter_base import BASE_NAME
@@ -70,6 +71,21 @@ def test_without_a_record_the_folder_is_taken_as_it_is(folder, tmp_path):
     adapted(folder, tmp_path / "adapter", Quantization())
     (tmp_path / "adapter" / BASE_NAME).unlink()
     assert form_missed(folder, tmp_path / "adapter") is None
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_adapters_of_different_forms_cannot_stand_on_one_base(folder, tmp_path, order):
+    adapted(folder, tmp_path / "four", Quantization())
+    adapted(folder, tmp_path / "dense")
+    with pytest.raises(UsageError, match=r"different forms .*: nf4 .*|different forms .*: dense"):
+        form_for(folder, [tmp_path / "four", tmp_path / "dense"][::order])
+
+
+def test_an_adapter_without_a_record_takes_the_form_of_the_others(folder, tmp_path):
+    for name in ("four", "foreign"):
+        adapted(folder, tmp_path / name, Quantization())
+    (tmp_path / "foreign" / BASE_NAME).unlink()
+    assert str(form_for(folder, [tmp_path / "foreign", tmp_path / "four"])) == "nf4 + double, blocks of 64"
 
 
 @pytest.mark.parametrize("way", [None, Quantization()], ids=["dense", "nf4"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
 import tiny
-from trimtab.core.errors import MissingError
+from trimtab.core.errors import MissingError, RangeError
 from trimtab.text.encoder_decoder import EncoderDecoder
-from trimtab.text.engine import Finished, Piece, Request, Sampling
+from trimtab.text.engine import Choices, Finished, Piece, Request, Sampling
 
 
 @pytest.fixture
@@ -40,3 +42,43 @@ def test_a_seed_draws_the_same_text_again(writer: EncoderDecoder) -> None:
 def test_what_fails_in_the_background_is_raised_here(writer: EncoderDecoder) -> None:
     with pytest.raises(MissingError, match="no adapter 'nobody'"):
         list(writer.generate(Request((5,), Sampling(), adapter="nobody")))
+
+
+def writers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "work" in thread.name]
+
+
+def test_nobody_writes_on_for_who_stops_listening(writer: EncoderDecoder) -> None:
+    events = writer.generate(Request((5, 6, 7), Sampling(max_tokens=100_000, temperature=1.0)))
+    next(events)
+    assert writers()
+    events.close()
+    assert not writers()
+
+
+def test_an_end_token_at_the_very_limit_is_an_end(writer: EncoderDecoder) -> None:
+    written = writer.net.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=4, do_sample=False)[0].tolist()
+    writer.net.generation_config.eos_token_id = written[4]
+    *_, end = writer.generate(Request((5, 6, 7), Sampling(max_tokens=written.index(written[4], 1))))
+    assert isinstance(end, Finished)
+    assert end.reason == "stop"
+
+
+def test_min_p_leaves_only_what_is_likely(writer: EncoderDecoder) -> None:
+    sure = text_of(writer, Sampling(max_tokens=8, temperature=1.5, seed=1, min_p=1.0))
+    assert sure == text_of(writer, Sampling(max_tokens=8))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Request((5,), Sampling(stop=("a",))),
+        Request((5,), Sampling(logprobs=0)),
+        Request((5,), Sampling(presence_penalty=1.0)),
+        Request((5,), Sampling(frequency_penalty=-1.0)),
+        Request((5,), constraint=Choices(("a",))),
+    ],
+)
+def test_what_is_not_known_here_is_refused(writer: EncoderDecoder, asked: Request) -> None:
+    with pytest.raises(RangeError, match="not known to encoder-decoder models"):
+        list(writer.generate(asked))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.adapted import AsStored, trained_quantization
+from trimtab.cli.adapted import AsStored, check_adapters, name_adapters, trained_quantization
 from trimtab.cli.console import Debug, Device, ModelArgument, Seed
-from trimtab.core.errors import UsageError, did_you_mean
+from trimtab.core.errors import did_you_mean
 
 if TYPE_CHECKING:
     from trimtab.text.engine import Sampling
@@ -47,31 +47,14 @@ def chat(
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     folder = resolve(model)
     named = name_adapters(adapter or [])
+    check_adapters(list(named.values()))
     work_offline()
-    quantization = trained_quantization(folder, next(iter(named.values()), None), as_stored=as_stored)
+    quantization = trained_quantization(folder, list(named.values()), as_stored=as_stored)
     speaker = Speaker.load(folder, adapters=named, quantization=quantization, device=pick(device))
     conversation = Conversation(speaker, sampling, list(named), next(iter(named), None))
     typer.echo(f"{model}{f' with {conversation.adapter}' if named else ''}. /help lists commands.")
     while (line := _read_line()) is not None and line != "/quit":
         conversation.take(line)
-
-
-def name_adapters(folders: list[Path]) -> dict[str, Path]:
-    """Name adapters by their folder, or by the one above where that is just called ``adapter``.
-
-    Raises:
-        UsageError: two have the same name.
-    """
-    named: dict[str, Path] = {}
-    for folder in folders:
-        whole = folder.resolve()
-        name = whole.parent.name if whole.name.startswith("adapter") else whole.name
-        name = "".join(letter if letter.isalnum() else "_" for letter in name)
-        name = name if name.isidentifier() else f"adapter_{name}"
-        if name in named:
-            raise UsageError(f"two adapters are called {name}: {named[name]} and {folder}. Rename one of the folders.")
-        named[name] = folder
-    return named
 
 
 @dataclass
@@ -127,14 +110,15 @@ class Conversation:
         asked = [*self.turns, {"role": "user", "content": line}]
         try:
             self.turns = [*asked, {"role": "assistant", "content": self._say([*self.system, *asked])}]
-        except RangeError as error:  # the conversation outgrew the window; it can still be begun anew
-            typer.echo(f"{error} /reset begins anew.", err=True)
+        except RangeError as error:  # it outgrew the window, say, or the template takes no system message
+            back = " /system without TEXT takes the system message back." if self.system else ""
+            typer.echo(f"{error} /reset begins anew.{back}", err=True)
 
     def _say(self, messages: list[dict[str, str]]) -> str:
         """Write the answer as it comes; Ctrl-C ends it, and what was said so far counts."""
         pieces: list[str] = []
         began = time.perf_counter()
-        stream = self.speaker.stream(self.speaker.chat_prompt(messages), self.sampling, adapter=self.adapter)
+        stream = self.speaker.stream(self.speaker.prompts.chat(messages), self.sampling, adapter=self.adapter)
         try:
             for piece in stream:
                 pieces.append(piece)

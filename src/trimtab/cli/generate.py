@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.adapted import AsStored, trained_quantization
+from trimtab.cli.adapted import AsStored, check_adapters, trained_quantization
 from trimtab.cli.console import AsJson, Debug, Device, ModelArgument, Output, Quiet, Seed, show
-from trimtab.core.errors import UsageError
+from trimtab.core.errors import RangeError, UsageError
 from trimtab.core.job import Job, Result
+
+if TYPE_CHECKING:
+    from trimtab.text.generation import Speaker
 
 
 def generate(
@@ -39,13 +42,14 @@ def generate(
         raise UsageError("the prompt is empty. Give --prompt some text.")
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     folder = resolve(model)
+    adapters = {} if adapter is None else {DEFAULT_ADAPTER: adapter}
+    check_adapters(list(adapters.values()))
     work_offline()
 
     def job() -> Job:
-        quantization = trained_quantization(folder, adapter, as_stored=as_stored, quiet=quiet)
-        adapters = {} if adapter is None else {DEFAULT_ADAPTER: adapter}
+        quantization = trained_quantization(folder, list(adapters.values()), as_stored=as_stored, quiet=quiet)
         speaker = Speaker.load(folder, adapters=adapters, quantization=quantization, device=pick(device))
-        asked = prompt if raw else speaker.chat_prompt([{"role": "user", "content": prompt}])
+        asked = speaker.prompts.text(prompt) if raw else _in_chat_format(speaker, prompt)
         answer = speaker.answer(asked, sampling, adapter=next(iter(adapters), None))
         yield Result(
             {
@@ -59,3 +63,10 @@ def generate(
     values = show(job(), Output(as_json, quiet))
     if not as_json:
         typer.echo(values["text"])
+
+
+def _in_chat_format(speaker: Speaker, prompt: str) -> tuple[int, ...]:
+    try:
+        return speaker.prompts.chat([{"role": "user", "content": prompt}])
+    except RangeError as error:
+        raise RangeError(f"{error} --raw continues the prompt without the template.") from error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from trimtab.core.errors import UsageError
 from trimtab.core.job import Note
 from trimtab.models.config import read_model_config
 from trimtab.models.load import Quantization
@@ -26,10 +27,31 @@ def form_missed(model: Path, adapter: Path) -> WeightForm | None:
         MissingError: the model folder has no config.
         FormatError: the record or the config is damaged.
     """
-    base = read_base(adapter)
-    if base is None or base.form is None or "quantization_config" in read_model_config(model):
+    return form_for(model, [adapter])
+
+
+def form_for(model: Path, adapters: Sequence[Path]) -> WeightForm | None:
+    """Tell how dense weights must be stored so that every adapter finds what it learned on.
+
+    Args:
+        model: model folder.
+        adapters: adapter folders; those without a record take any form.
+
+    Returns:
+        None where the weights are right as they are stored.
+
+    Raises:
+        UsageError: the adapters learned on different forms.
+        MissingError: the model folder has no config.
+        FormatError: a record or the config is damaged.
+    """
+    if "quantization_config" in read_model_config(model):
         return None
-    return base.form
+    learned = {path: base.form for path in adapters if (base := read_base(path)) is not None}
+    if len(set(learned.values())) > 1:
+        forms = ", ".join(f"{path}: {form or 'dense'}" for path, form in learned.items())
+        raise UsageError(f"the adapters learned on different forms of the weights ({forms}). Choose one form for all.")
+    return next(iter(learned.values()), None)
 
 
 def dense_base_notes(model: Path, adapter: Path) -> Iterator[Note]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Final
 
-from jinja2 import TemplateError
-
+from trimtab.core.errors import RangeError
 from trimtab.models.decoder import check_tokens
 from trimtab.serve.api_error import ApiError
 from trimtab.serve.messages import Message
-from trimtab.text.chat_format import FALLBACK_TEMPLATE, beginning, chat_template, write_messages
+from trimtab.text.prompts import PromptWriter
 
 ROLES: Final = {"developer": "system"}
 
@@ -26,13 +26,12 @@ class Prompts:
         """Take the tokenizer of a model.
 
         Args:
-            tokenizer: of transformers.
+            tokenizer: of transformers; copied, since writing switches settings of it while others read with theirs.
             vocabulary: number of tokens of the network.
             window: most tokens that it can hold.
         """
-        self._tokenizer, self._vocabulary, self.window = tokenizer, vocabulary, window
-        self._template = chat_template(tokenizer)
-        self._beginning = beginning(tokenizer)
+        self._writer = PromptWriter(copy.deepcopy(tokenizer))
+        self._vocabulary, self.window = vocabulary, window
 
     def of_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Write a conversation, ready for the assistant to speak.
@@ -42,13 +41,10 @@ class Prompts:
         """
         turns = [{"role": ROLES.get(message.role, message.role), "content": message.text} for message in messages]
         try:
-            text = write_messages(turns, self._tokenizer, self._template or FALLBACK_TEMPLATE, generate=True)
-        except TemplateError as error:
-            roles = ", ".join(turn["role"] for turn in turns[:8])
-            problem = (str(error).splitlines() or [type(error).__name__])[0]
-            message = f"the model's chat template refuses the roles {roles} ({problem:.200}). Use other roles."
-            raise ApiError(400, message, param="messages", code="invalid_roles") from error
-        return self._checked([*(() if self._template else self._beginning), *self._ids(text)], "messages")
+            ids = self._writer.chat(turns)
+        except RangeError as error:
+            raise ApiError(400, str(error), param="messages", code="invalid_roles") from error
+        return self._checked(ids, "messages")
 
     def of_text(self, text: str) -> tuple[int, ...]:
         """Write a bare text, begun as the tokenizer begins texts.
@@ -56,7 +52,7 @@ class Prompts:
         Raises:
             ApiError: 400, the window is too small.
         """
-        return self._checked([*self._beginning, *self._ids(text)], "prompt")
+        return self._checked(self._writer.text(text), "prompt")
 
     def of_tokens(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """Take token ids as they are.
@@ -71,10 +67,6 @@ class Prompts:
     def room(self, prompt: Sequence[int]) -> int | None:
         """Count the tokens that an answer may have; None where there is no limit."""
         return None if self.window is None else self.window - len(prompt) + 1
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-        return ids
 
     def _checked(self, ids: Sequence[int], param: str) -> tuple[int, ...]:
         if not ids:

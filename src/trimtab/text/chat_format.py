@@ -51,17 +51,42 @@ def write_messages(
     Raises:
         jinja2.TemplateError: the template refuses these roles, fails, or tries what the sandbox bars.
     """
-    given = [dict(message) for message in messages]
-    options = {"chat_template": template, "tokenize": False, "add_generation_prompt": generate}
-    try:
-        return str(tokenizer.apply_chat_template(given, **options))
-    except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
-        raise TemplateRuntimeError((str(error).splitlines() or [type(error).__name__])[0]) from error
+    return str(_applied(messages, tokenizer, template, tokenize=False, add_generation_prompt=generate))
+
+
+def message_tokens(messages: Sequence[Mapping[str, str]], tokenizer: Tokenizer, template: str) -> list[int]:
+    """Write messages up to where the assistant would begin to speak, as token ids.
+
+    Only the template itself writes special tokens; in what was said they are plain letters.
+
+    Args:
+        messages: each with "role" and "content".
+        tokenizer: of transformers.
+        template: Jinja, as of ``chat_template`` or ``FALLBACK_TEMPLATE``.
+
+    Raises:
+        jinja2.TemplateError: as ``write_messages``, or the tokenizer makes a special token even of plain letters.
+    """
+    options = {"tokenize": True, "return_dict": False, "sanitize_control_tokens": True}
+    return list(_applied(messages, tokenizer, template, add_generation_prompt=True, **options))
 
 
 def beginning(tokenizer: Tokenizer) -> list[int]:
     """Give the ids (BOS, as a rule) that a tokenizer itself puts before a bare text; none where it puts none."""
+    return around(tokenizer)[0]
+
+
+def around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Give the ids that a tokenizer itself puts before and behind a bare text."""
     bare = list(tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"])
     whole = list(tokenizer("a", add_special_tokens=True, verbose=False)["input_ids"])
-    at = next((n for n in range(len(whole) - len(bare) + 1) if whole[n : n + len(bare)] == bare), 0)
-    return whole[:at]
+    at = next((n for n in range(len(whole) - len(bare) + 1) if whole[n : n + len(bare)] == bare), None)
+    return ([], []) if at is None else (whole[:at], whole[at + len(bare) :])
+
+
+def _applied(messages: Sequence[Mapping[str, str]], tokenizer: Tokenizer, template: str, **options: Any) -> Any:
+    given = [dict(message) for message in messages]
+    try:
+        return tokenizer.apply_chat_template(given, chat_template=template, **options)
+    except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
+        raise TemplateRuntimeError((str(error).splitlines() or [type(error).__name__])[0]) from error

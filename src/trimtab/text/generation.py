@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
-from jinja2 import TemplateError
 from torch import nn
 
 from trimtab.core.errors import RangeError
 from trimtab.models.decoders import decoder_of, end_tokens
 from trimtab.models.load import Quantization, load_network
 from trimtab.store.adapter import load_adapter
-from trimtab.text.chat_format import FALLBACK_TEMPLATE, beginning, chat_template, write_messages
 from trimtab.text.encoder_decoder import EncoderDecoder
 from trimtab.text.engine import Engine, Event, Finished, Request, Sampling
+from trimtab.text.prompts import PromptWriter
 
 
 @dataclass(frozen=True)
-class Answer:
+class Written:
     """What was written, and what it cost."""
 
     text: str
@@ -31,11 +31,12 @@ class Answer:
     seconds: float
 
 
+@runtime_checkable
 class Writer(Protocol):
     """Answers requests one after another."""
 
-    def generate(self, request: Request) -> Iterator[Event]:
-        """Yield pieces of the answer, then its end."""
+    def generate(self, request: Request) -> Generator[Event, None, None]:
+        """Yield pieces of the answer, then its end; closing it stops the writing."""
 
 
 class Speaker:
@@ -43,6 +44,7 @@ class Speaker:
 
     Attributes:
         tokenizer: of transformers.
+        prompts: writes what ``answer`` and ``stream`` take.
         window: most tokens of prompt and answer together; None where there is no limit, or where they are apart.
     """
 
@@ -58,9 +60,11 @@ class Speaker:
             exact: see ``models.decoders.decoder_of``.
         """
         self.tokenizer = tokenizer
-        self._seq2seq = bool(cast(Any, net).config.is_encoder_decoder)
+        encoder = bool(cast(Any, net).config.is_encoder_decoder)
+        place = str(getattr(tokenizer, "name_or_path", "") or "the model")
+        self.prompts = PromptWriter(tokenizer, encoder=encoder, place=place)
         self.window: int | None = None
-        if self._seq2seq:
+        if encoder:
             self._writer: Writer = EncoderDecoder(net, tokenizer)
         else:
             decoder = decoder_of(net.eval(), exact=exact)
@@ -92,28 +96,16 @@ class Speaker:
         tokenizer = read_tokenizer(folder)
         return cls(net, tokenizer, ends=end_tokens(folder, tokenizer))
 
-    def chat_prompt(self, messages: Sequence[dict[str, str]]) -> str:
-        """Write a conversation, ready for its answer, as training writes it: in the model's own format if it has one.
-
-        Raises:
-            RangeError: the model's template refuses these roles.
-        """
-        own = chat_template(self.tokenizer)
-        try:
-            return write_messages(messages, self.tokenizer, own or FALLBACK_TEMPLATE, generate=True)
-        except TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            place = getattr(self.tokenizer, "name_or_path", "") or "the model"
-            problem = (str(error).splitlines() or [type(error).__name__])[0]
-            raise RangeError(
-                f"{place}: the chat template refuses the roles {roles} ({problem}). Use --raw, or other roles."
-            ) from error
-
-    def answer(self, prompt: str, sampling: Sampling, *, adapter: str | None = None) -> Answer:
+    def answer(self, prompt: Sequence[int], sampling: Sampling, *, adapter: str | None = None) -> Written:
         """Write the continuation of a prompt.
 
+        Args:
+            prompt: token ids, as of ``prompts``.
+            sampling: how to choose tokens.
+            adapter: None is the bare base.
+
         Raises:
-            RangeError: the prompt leaves no room in the model's window, or there is no such adapter.
+            RangeError: the prompt is empty or leaves no room in the model's window, or there is no such adapter.
         """
         began = time.perf_counter()
         texts: list[str] = []
@@ -122,37 +114,39 @@ class Speaker:
                 usage = event.usage
             else:
                 texts.append(event.text)
-        return Answer("".join(texts), usage.generated, usage.prompt, time.perf_counter() - began)
+        return Written("".join(texts), usage.generated, usage.prompt, time.perf_counter() - began)
 
-    def stream(self, prompt: str, sampling: Sampling, *, adapter: str | None = None) -> Generator[str, None, None]:
+    def stream(
+        self, prompt: Sequence[int], sampling: Sampling, *, adapter: str | None = None
+    ) -> Generator[str, None, None]:
         """Yield the continuation piece by piece; closing the iterator stops the writing.
+
+        Args:
+            prompt: token ids, as of ``prompts``.
+            sampling: how to choose tokens.
+            adapter: None is the bare base.
 
         Raises:
             RangeError: as ``answer``.
         """
-        for event in self._events(prompt, sampling, adapter):
-            if not isinstance(event, Finished) and event.text:
-                yield event.text
+        with closing(self._events(prompt, sampling, adapter)) as events:
+            for event in events:
+                if not isinstance(event, Finished) and event.text:
+                    yield event.text
 
-    def _events(self, prompt: str, sampling: Sampling, adapter: str | None) -> Iterator[Event]:
-        for event in self._writer.generate(Request(self._encode(prompt, sampling), sampling, adapter)):
-            if isinstance(event, Finished) and event.error is not None:
-                raise event.error
-            yield event
+    def _events(self, prompt: Sequence[int], sampling: Sampling, adapter: str | None) -> Generator[Event, None, None]:
+        self._check_room(prompt, sampling)
+        with closing(self._writer.generate(Request(tuple(prompt), sampling, adapter))) as events:
+            for event in events:
+                if isinstance(event, Finished) and event.error is not None:
+                    raise event.error
+                yield event
 
-    def _encode(self, prompt: str, sampling: Sampling) -> tuple[int, ...]:
-        ids = tuple(self._ids(prompt))
-        if not prompt or not ids:
-            raise RangeError("the prompt is empty. Give --prompt some text.")
-        if self.window and len(ids) + sampling.max_tokens > self.window:
+    def _check_room(self, prompt: Sequence[int], sampling: Sampling) -> None:
+        if not prompt:
+            raise RangeError("the prompt is empty. Give it some text.")
+        if self.window and len(prompt) + sampling.max_tokens > self.window:
             raise RangeError(
-                f"a prompt of {len(ids)} tokens and {sampling.max_tokens} new ones pass the window of {self.window}. "
-                "Shorten the prompt or lower --max-tokens."
+                f"a prompt of {len(prompt)} tokens and {sampling.max_tokens} new ones pass the window of "
+                f"{self.window}. Shorten the prompt or ask for fewer tokens."
             )
-        return ids
-
-    def _ids(self, prompt: str) -> list[int]:
-        """Tokenize as training does: a template writes its own special tokens, a bare text gets the tokenizer's."""
-        bare = chat_template(self.tokenizer) is None
-        ids: list[int] = self.tokenizer(prompt, add_special_tokens=bare and self._seq2seq).input_ids
-        return [*beginning(self.tokenizer), *ids] if bare and not self._seq2seq else ids
