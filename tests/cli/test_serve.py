@@ -14,14 +14,17 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import torch
 
 import tiny
+from trimtab.cli.console import read_bytes
 from trimtab.cli.main import run
-from trimtab.cli.serve import _quantization
+from trimtab.cli.serve import Serving, _host_name, _load, _quantization, _Teller
 from trimtab.core import device
 from trimtab.core.errors import UsageError
 from trimtab.models.load import Quantization
 from trimtab.nn.lora import LoraSettings, add_lora
+from trimtab.serve.loading import Capacity, load_service
 from trimtab.store.adapter import save_adapter
 from trimtab.store.adapter_base import BASE_NAME
 
@@ -177,3 +180,59 @@ def test_adapters_that_learned_on_different_weights_need_a_word(model, tmp_path)
     with pytest.raises(UsageError, match="Choose with --quantize"):
         chosen(model, adapters)
     assert chosen(model, adapters, "nf4") == Quantization("nf4")
+
+
+@pytest.mark.parametrize(
+    "name", ["https://models.example", "models.example:443", "models.example/", "a b", "", "me@x", "::1"]
+)
+def test_a_name_that_would_never_match_is_refused(capsys, name):
+    assert f"--allow-host {name}" in complaint(capsys, "--allow-host", name)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("MyBox", "mybox"), ("models.example.", "models.example"), ("[::1]", "::1")]
+)
+def test_names_are_compared_in_lower_case(given, name):
+    assert _host_name(given) == name
+
+
+def test_a_token_that_was_made_up_is_told_even_when_quiet(capsys):
+    tell = _Teller(as_json=False, quiet=True)
+    tell.serving(Serving("http://x", [], "a-token"), printed=True)
+    assert "a-token" in capsys.readouterr().out
+    tell.serving(Serving("http://x", [], "a-token"), printed=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_no_memory_for_prompts_is_allowed():
+    assert read_bytes("0", option="--cache", least=0) == 0
+
+
+def loaded(monkeypatch, model, folder, **options):
+    """Give what the command would load a service with."""
+    monkeypatch.setattr("trimtab.store.resolve.resolve", lambda _: folder)
+    found = []
+    monkeypatch.setattr("trimtab.serve.loading.load_service", lambda *_, **given: found.append(given))
+    tell = _Teller(as_json=False, quiet=True)
+    _load(model, [], **({"quantize": None, "device": "cpu", "capacity": Capacity(), "tell": tell} | options))
+    return found[0]
+
+
+def test_a_model_of_the_hub_is_called_as_there(monkeypatch, model):
+    assert loaded(monkeypatch, "hf:org/name", model)["name"] == "org/name"
+    assert loaded(monkeypatch, "base", model)["name"] is None
+
+
+def test_the_name_is_that_of_the_answers(model):
+    options = {"adapters": {}, "quantization": None, "capacity": Capacity()}
+    assert load_service(model, **options, name="org/name").names.all() == ["org/name"]
+    assert load_service(model, **options).names.all() == ["base"]
+
+
+def test_a_device_that_is_not_here_is_refused(capsys, model):
+    assert "--device tpu9" in complaint(capsys, str(model), "--port", "0", "--device", "tpu9")
+
+
+def test_the_model_is_put_where_it_was_asked_for(model):
+    options = {"adapters": {}, "quantization": None, "capacity": Capacity(), "device": torch.device("meta")}
+    assert load_service(model, **options).engine._decoder.net.device.type == "meta"

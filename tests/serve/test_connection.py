@@ -10,7 +10,6 @@ import pytest
 import serving
 from serving import eventually
 from trimtab.core.errors import UsageError
-from trimtab.serve import limits
 from trimtab.serve.connection import Connection
 from trimtab.serve.limits import Limits
 from trimtab.serve.running import is_loopback, listen
@@ -44,7 +43,6 @@ def hasty(monkeypatch):
     """A server that waits for nobody."""
     monkeypatch.setattr(Connection, "header_timeout_s", 0.2)
     monkeypatch.setattr(Connection, "stalled_timeout_s", 0.2)
-    monkeypatch.setattr(limits, "BODY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(Limits.__init__, "__kwdefaults__", {"timeout_s": 0.2})
     with serving.serving() as running:
         yield running
@@ -171,16 +169,14 @@ def test_an_address_of_another_machine_is_refused(host):
         listen(host, 0)
 
 
-def test_small_pieces_are_sent_at_once(server):
+def test_small_pieces_are_sent_at_once():
     with listen("127.0.0.1", 0) as taken:
         assert taken.proto == socket.IPPROTO_TCP  # what asyncio asks before it switches off Nagle's delay
 
 
-@pytest.mark.parametrize(
-    ("host", "expected"), [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)]
-)
-def test_addresses_that_only_this_machine_reaches(host, expected):
-    assert is_loopback(host) is expected
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_addresses_that_only_this_machine_reaches(host):
+    assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "", "localhost.example.org"])

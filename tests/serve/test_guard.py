@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
 import serving
@@ -138,3 +140,31 @@ def test_a_refused_request_costs_nothing(server, http):
     before = server.service.engine.counters.prefilled
     http.post("/v1/chat/completions", json=ASKED, headers={"Origin": "http://evil.example"})
     assert (server.service.taken, server.service.engine.counters.prefilled) == (0, before)
+
+
+@pytest.fixture
+def faulty(monkeypatch):
+    """A server with a bug in it."""
+    with serving.serving() as running:
+        names = running.service.names
+
+        def broken():
+            raise ZeroDivisionError("a secret")
+
+        running.service.names = types.SimpleNamespace(all=broken, base=names.base)
+        yield running
+
+
+def test_a_fault_of_the_server_is_answered_counted_and_logged_as_careful_as_all_else(faulty, caplog):
+    with faulty.http() as http, caplog.at_level("CRITICAL"):
+        reply = http.get("/v1/models")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal_error")
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["content-security-policy"].startswith("default-src 'self'")
+    assert "secret" not in reply.text
+    assert faulty.service.metrics.requests["/v1/models", 500] == 1
+
+
+def test_a_host_that_is_refused_is_told_the_option_that_allows_it():
+    with pytest.raises(ApiError, match="--allow-host"):
+        check(scope(host="models.example"), rules())

@@ -10,12 +10,14 @@ import httpx
 import openai
 import pytest
 
+import engines
 import serving
 from serving import ASKED, BASE, FIRST, SECOND, eventually
+from trimtab.text.engine.matcher import Constraints
 
 LONG = ASKED | {"max_tokens": 90}
 SLOW_S = 0.02
-LOAD_S = 20.0
+LOAD_S = 120.0
 
 
 def stream(client, **changes):
@@ -141,6 +143,57 @@ def test_a_fault_of_the_engine_ends_its_answers_and_nothing_else(monkeypatch):
             stream(client)
         assert stream(client)
         assert eventually(lambda: is_idle(server))
+
+
+class PanicException(BaseException):
+    """What libraries of Rust raise where they give up."""
+
+
+def test_a_panic_of_the_engine_ends_its_answers_and_nothing_else(monkeypatch):
+    service = serving.service()
+    step, faults = service.engine.step, [PanicException("broken")]
+
+    def failing():
+        if faults and service.engine.open_requests:
+            raise faults.pop()
+        return step()
+
+    monkeypatch.setattr(service.engine, "step", failing)
+    with serving.serving(service) as server, server.openai() as client, server.http() as http:
+        with pytest.raises(openai.InternalServerError, match="the engine failed"):
+            stream(client)
+        assert stream(client)
+        assert http.get("/health").json() == {"status": "ok"}
+
+
+def test_a_server_whose_engine_is_gone_says_so(monkeypatch):
+    service = serving.service()
+    monkeypatch.setattr(service._worker, "run", lambda: None)
+    with serving.serving(service) as server, server.http() as http:
+        reply = http.get("/health")
+    assert (reply.status_code, reply.json()) == (503, {"status": "failed"})
+
+
+def test_a_stream_goes_on_while_a_schema_is_compiled(monkeypatch):
+    compiling, done = threading.Event(), threading.Event()
+    compile_one = Constraints._compile
+
+    def slow(self, constraint):
+        compiling.set()
+        assert done.wait(20)
+        return compile_one(self, constraint)
+
+    monkeypatch.setattr(Constraints, "_compile", slow)
+    ends = (engines.tokenizer().eos_token_id,)
+    served = serving.serving(serving.service(ends=ends))
+    with served as server, server.openai() as client, ThreadPoolExecutor(1) as clients:
+        chunks = iter(client.chat.completions.create(**LONG, stream=True))
+        next(chunks)
+        other = clients.submit(client.chat.completions.create, **ASKED, response_format={"type": "json_object"})
+        assert compiling.wait(10)
+        assert list(chunks)[-1].choices[0].finish_reason in ("stop", "length")
+        done.set()
+        assert other.result().choices[0].message.content.startswith("{")
 
 
 def test_no_thread_stays_behind():

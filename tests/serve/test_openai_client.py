@@ -118,6 +118,19 @@ def test_extra_settings_reach_the_engine(client):
     assert said(client, temperature=0, extra_body={"repetition_penalty": 50.0}) != greedy
 
 
+@pytest.mark.parametrize("penalty", ["presence_penalty", "frequency_penalty"])
+def test_penalties_of_openai_reach_the_engine(client, penalty):
+    free, fined = (said(client, temperature=0, max_tokens=60, **{penalty: value}) for value in (0, 2))
+    assert len(set(fined)) > len(set(free))
+
+
+def test_the_last_seed_has_a_next_one(client):
+    texts = [
+        choice.message.content for choice in client.chat.completions.create(**ASKED | {"seed": 2**63 - 1}, n=2).choices
+    ]
+    assert texts == [written(BASE, seed=seed) for seed in (2**63 - 1, -(2**63))]
+
+
 def test_an_answer_ends_before_a_stop_text(client):
     whole = said(client, max_tokens=30)
     stop = whole[5]
@@ -216,6 +229,11 @@ def test_completion_logprobs_stand_side_by_side(client):
     logprobs = reply.choices[0].logprobs
     sizes = {len(logprobs.tokens), len(logprobs.token_logprobs), len(logprobs.top_logprobs), len(logprobs.text_offset)}
     assert sizes == {reply.usage.completion_tokens}
+
+
+def test_offsets_say_where_each_token_begins(client):
+    logprobs = completed(client, "on", logprobs=0, max_tokens=12).choices[0].logprobs
+    assert logprobs.text_offset == [sum(map(len, logprobs.tokens[:place])) for place in range(12)]
 
 
 def test_streamed_offsets_go_on_where_they_were(client):

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from run_folders import append, row, write_run
 from trimtab.serve import runs
-from trimtab.serve.run_folders import MOST_ROWS
+from trimtab.serve.run_metrics import MOST_ROWS
 
 DAMAGED_LINES = ["{", "[1]", "NaN", '{"step": "1"}', '{"step": 1, "loss": NaN}', '{"step": 1, "loss": 1e999}']
 DAMAGED_TEXTS = ["", "\0", "[[[[", "[" * 100_000, "a = nan\nb = inf", '{"a": NaN}', '{"a": 1e999}', "[1, 2]", "\ud800"]
@@ -50,6 +50,16 @@ def test_the_last_changed_run_comes_first(client, root):
     assert list(listed(client)) == ["newer", "demo"]
 
 
+def test_the_folder_is_walked_once_for_a_list(client, root, monkeypatch):
+    for number in range(5):
+        write_run(root, f"run-{number}")
+    walked = []
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: walked.append(path) or iterdir(path))
+    assert len(listed(client)) == 6
+    assert walked.count(root) == 1
+
+
 def test_a_folder_that_is_no_run_is_not_listed(client, root):
     (root / "notes").mkdir()
     (root / "file.txt").write_text("")
@@ -82,9 +92,16 @@ def test_a_run_without_measurements_has_not_begun(client, root):
     assert (run["state"], run["step"], run["loss"]) == ("empty", 0, None)
 
 
-@pytest.mark.parametrize("word", ["", "x", "-1", "99999999999999999999", "4194305", "१"])
+@pytest.mark.parametrize("word", ["", "x", "-1", "0", "00", "99999999999999999999", "9" * 5000, "4194305", "१"])
 def test_a_lock_that_names_no_living_process_means_no_run(client, root, word):
     (root / "demo" / "lock").write_text(word, encoding="utf-8")
+    assert listed(client)["demo"]["state"] == "finished"
+
+
+def test_a_process_that_began_after_the_lock_was_written_does_not_hold_it(client, root):
+    (root / "demo" / "lock").write_text(f"{os.getpid()}")
+    assert listed(client)["demo"]["state"] == "running"
+    os.utime(root / "demo" / "lock", (10**9, 10**9))
     assert listed(client)["demo"]["state"] == "finished"
 
 

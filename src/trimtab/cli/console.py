@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trimtab.core.errors import RangeError
 from trimtab.core.job import Event, Job, Note, Progress, Result, Saved, Started, Table
 from trimtab.core.words import human_bytes
 
@@ -24,9 +26,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything drawn at random.")]
-ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A stored name, a folder, a .gguf file or hf:org/name.")
-]
+MODEL_HELP = "A stored name, a folder, a .gguf file or hf:org/name."
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
+INTERRUPTED = 130  # exit code after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,23 @@ def _figure(name: str, value: Any) -> str:
     if "bytes" in name and isinstance(value, int | float):
         return human_bytes(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def read_bytes(text: str, *, option: str, least: int = 1) -> int:
+    """Read a size such as 48GB or 512MiB.
+
+    Raises:
+        RangeError: it is none, or too small.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    unit = UNITS.get(match[2].upper()) if match is not None else None
+    count = float(match[1]) * unit if match is not None and unit is not None else -1.0
+    if not least <= count < math.inf:
+        raise RangeError(f"{option} {text:.80}: expected a size such as 48GB or 512MiB.")
+    return int(count)
 
 
 def _finite(value: Any) -> Any:

@@ -23,10 +23,11 @@ from trimtab.cli import (
     serve,
     train,
 )
+from trimtab.cli.console import INTERRUPTED
 from trimtab.core.errors import TrimtabError, UsageError
 from trimtab.core.interrupt import Interrupted
 
-FAILURE, WRONG_USE, INTERRUPTED = 1, 2, 130
+FAILURE, WRONG_USE = 1, 2
 # Wrong options raise click's ClickException, whose home differs between versions of typer.
 CLICK_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 

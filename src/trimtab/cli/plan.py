@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from trimtab.cli.console import AsJson, Debug, Device, Output, Quiet, show
-from trimtab.core.errors import RangeError
-
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+from trimtab.cli.console import AsJson, Debug, Device, Output, Quiet, read_bytes, show
 
 
 def plan(
@@ -37,21 +33,9 @@ def plan(
     overrides = {} if method is None else {"method": method}
     resolved = read_settings(config=config, recipe=recipe, words=settings or (), overrides=overrides)
     target = "cuda" if named and device == "auto" else _device(device)
-    limit = read_bytes(memory) if memory else (48 * 10**9 if named else None)
+    limit = read_bytes(memory, option="--memory") if memory else (48 * 10**9 if named else None)
     job = plan_job(model, _document(model), resolved, limit_bytes=limit, device=target, calibrate=not named)
     show(job, Output(as_json, quiet))
-
-
-def read_bytes(text: str, *, option: str = "--memory") -> int:
-    """Read a size such as 48GB or 512MiB.
-
-    Raises:
-        RangeError: it is none.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if match is None or match[2].upper() not in UNITS or float(match[1]) == 0:
-        raise RangeError(f"{option} {text}: expected a size such as 48GB or 512MiB.")
-    return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 def _device(name: str) -> str:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 import typer
 
-from trimtab.cli.chat import name_adapters
-from trimtab.cli.console import AsJson, Debug, Quiet
-from trimtab.cli.plan import read_bytes
+from trimtab.cli.adapted import check_adapters, name_adapters
+from trimtab.cli.console import INTERRUPTED, MODEL_HELP, AsJson, Debug, Device, Quiet, read_bytes
 from trimtab.core.errors import UsageError
 from trimtab.core.job import Event, Note, Result
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 LEAST_TOKEN_CHARACTERS: Final = 16
 MOST_TOKEN_CHARACTERS: Final = 4096
 RUNS: Final = Path("runs")
-INTERRUPTED: Final = 130
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Serving(Event):
 
 def serve(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="As of generate; without one the page shows runs only.")
+        str | None, typer.Argument(metavar="[MODEL]", help=f"{MODEL_HELP} Without one the page shows runs only.")
     ] = None,
     adapter: Annotated[list[Path] | None, typer.Option("--adapter", help="Adapter folder; may be repeated.")] = None,
     host: Annotated[str, typer.Option("--host", help="Address; others than this machine's need a token.")] = (
@@ -60,6 +58,7 @@ def serve(
         Literal["nf4", "none"] | None,
         typer.Option("--quantize", help="Form of dense weights; as the adapters learned, else nf4."),
     ] = None,
+    device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -70,14 +69,16 @@ def serve(
     from trimtab.serve.running import Server, is_loopback, listen
 
     tell = _Teller(as_json=as_json, quiet=quiet)
+    host, names = host.lower(), [_host_name(name) for name in allow_host or []]
     given = None if token_file is None else _read_token(token_file)
     token = given or (None if is_loopback(host) else secrets.token_urlsafe(32))
     folder = _runs_folder(runs)
-    capacity = Capacity(batch, queue, read_bytes(cache, option="--cache"))
+    capacity = Capacity(batch, queue, read_bytes(cache, option="--cache", least=0))
     taken = listen(host, port)
     try:
-        service = None if model is None else _load(model, adapter or [], quantize, capacity, tell)
-        names = [name.lower() for name in allow_host or []]
+        service = None
+        if model is not None:
+            service = _load(model, adapter or [], quantize=quantize, device=device, capacity=capacity, tell=tell)
         hosts = names if is_loopback(host) else [*names, host, "*"]
         server = Server(create_app(service, token=token, hosts=hosts, runs_folder=folder))
         shown = f"[{host}]" if ":" in host else host
@@ -112,41 +113,62 @@ class _Teller:
         event = event if printed else Serving(event.url, event.models)
         lines = [f"Page:   {event.url}/", f"OpenAI: {event.url}/v1"]
         lines.append(f"Models: {', '.join(event.models) or 'none; start with a MODEL to get answers'}")
-        lines += [f"Token:  {event.token} (send it as: Authorization: Bearer TOKEN)"] if event.token else []
-        self.event(event, *lines, "Ctrl-C stops; SIGTERM lets running answers end first.")
+        token = [f"Token:  {event.token} (send it as: Authorization: Bearer TOKEN)"] if event.token else []
+        self.event(event, *lines, *token, "Ctrl-C stops; SIGTERM lets running answers end first.")
+        if self._quiet and not self._as_json:
+            for line in token:  # which nobody could learn otherwise
+                typer.echo(line)
 
 
-def _load(model: str, adapters: list[Path], quantize: str | None, capacity: Capacity, tell: _Teller) -> Service:
-    from trimtab.core.device import work_offline
+def _load(
+    model: str, adapters: list[Path], *, quantize: str | None, device: str, capacity: Capacity, tell: _Teller
+) -> Service:
+    from trimtab.core.device import pick, work_offline
     from trimtab.serve.loading import load_service
-    from trimtab.store.resolve import resolve
+    from trimtab.store.resolve import HUB_PREFIX, resolve
 
+    place = pick(device)
     folder = resolve(model)
     named = name_adapters(adapters)
+    check_adapters(adapters)
     work_offline()
-    quantization = _quantization(folder, list(named.values()), quantize)
+    quantization = _quantization(folder, adapters, quantize)
     form = "as stored" if quantization is None else f"linear weights in {quantization.kind}"
-    tell.note(f"Loading {folder} ({form}){''.join(f' with {path}' for path in named.values())}")
-    return load_service(folder, adapters=named, quantization=quantization, capacity=capacity)
+    tell.note(f"Loading {folder} ({form}){''.join(f' with {path}' for path in adapters)}")
+    name = model.removeprefix(HUB_PREFIX) if model.startswith(HUB_PREFIX) else None  # its folder is called by a hash
+    return load_service(folder, adapters=named, quantization=quantization, capacity=capacity, name=name, device=place)
 
 
 def _quantization(folder: Path, adapters: list[Path], quantize: str | None) -> Quantization | None:
     """Choose the form of dense weights: as told, else as the adapters learned, else NF4."""
     from trimtab.models.config import read_model_config
     from trimtab.models.load import Quantization
-    from trimtab.models.trained_base import quantization_like
+    from trimtab.models.trained_base import form_for, quantization_like
     from trimtab.store.adapter_base import read_base
 
     if "quantization_config" in read_model_config(folder) or quantize == "none":
         return None
-    learned = {path: base.form for path in adapters if (base := read_base(path)) is not None}
-    if quantize == "nf4" or not learned:
+    if quantize == "nf4" or all(read_base(path) is None for path in adapters):
         return Quantization("nf4")
-    if len(set(learned.values())) > 1:
-        forms = ", ".join(f"{path}: {form or 'dense'}" for path, form in learned.items())
-        raise UsageError(f"the adapters learned on different forms of the weights ({forms}). Choose with --quantize.")
-    form = next(iter(learned.values()))
+    try:
+        form = form_for(folder, adapters)
+    except UsageError as error:
+        raise UsageError(f"{error} Choose with --quantize.") from error
     return None if form is None else quantization_like(form)
+
+
+def _host_name(given: str) -> str:
+    """Give a name as browsers send it.
+
+    Raises:
+        UsageError: it has a scheme, a port or a path, which would never match.
+    """
+    from trimtab.serve.guard import name_of
+
+    name = name_of(given.lower())
+    if name.split() != [name] or name != given.lower().rstrip(".").removeprefix("[").removesuffix("]"):
+        raise UsageError(f"--allow-host {given}: allowed is a name alone, as in models.example.org.")
+    return name
 
 
 def _read_token(path: Path) -> str:

@@ -32,7 +32,7 @@ class Head:
 
 
 @dataclass
-class Answer:
+class Collected:
     """What has come of one answer so far."""
 
     pieces: list[Piece] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Writer(Protocol):
     def usage(self, usage: UsageReply) -> BaseModel:
         """Give what follows all answers for those who asked for it."""
 
-    def whole(self, answers: Sequence[Answer], usage: UsageReply) -> BaseModel:
+    def whole(self, answers: Sequence[Collected], usage: UsageReply) -> BaseModel:
         """Give everything at once."""
 
 
@@ -99,12 +99,12 @@ async def answer(http: HttpRequest, service: Service, asked: AskedKind, interfac
     job = service.admit(interface.count(asked))
     try:
         async with cancelled_when_gone(http.receive, job, service.metrics):
-            job.start(await service.prepare(lambda: interface.requests(asked, service)))
+            job.start(await service.prepare(lambda: _checked(interface.requests(asked, service), service)))
             writer = interface.writer(asked, service)
             events = job.events()
             first = await anext(events)
-            service.metrics.note_first_token(time.perf_counter() - began)
             _raise_if_failed(first[1])
+            service.metrics.note_first_token(time.perf_counter() - began)
             if not asked.stream:
                 return await _whole(writer, events, first, asked, job)
     except BaseException:
@@ -119,7 +119,14 @@ def finish_reason(finished: Finished) -> FinishReason:
     return "length" if finished.reason == "length" else "stop"
 
 
-def _usage(answers: Sequence[Answer], per_prompt: int) -> UsageReply:
+def _checked(requests: list[Request], service: Service) -> list[Request]:
+    """Refuse here what the engine would: its thread then compiles no constraints while others wait for tokens."""
+    for request in requests:
+        service.engine.check(request)
+    return requests
+
+
+def _usage(answers: Sequence[Collected], per_prompt: int) -> UsageReply:
     firsts = [answer.usage for answer in answers[::per_prompt]]
     prompt, generated = sum(usage.prompt for usage in firsts), sum(answer.usage.generated for answer in answers)
     return UsageReply(
@@ -141,12 +148,12 @@ def _raise_if_failed(event: Event) -> None:
 async def _whole(
     writer: Writer, events: AsyncIterator[tuple[int, Event]], first: tuple[int, Event], asked: Asked, job: Job
 ) -> Response:
-    answers = [Answer() for _ in range(job.count)]
+    answers = [Collected() for _ in range(job.count)]
     async for index, event in _after(first, events):
         _raise_if_failed(event)
         _collect(answers[index], event)
     job.close()
-    reply = writer.whole(answers, _usage(answers, asked.n or 1))
+    reply = writer.whole(answers, _usage(answers, asked.answers))
     return Response(reply.model_dump_json(), media_type="application/json")
 
 
@@ -158,11 +165,11 @@ async def _chunks(
     *,
     with_usage: bool,
 ) -> AsyncGenerator[BaseModel, None]:
-    answers: dict[int, Answer] = {}
+    answers: dict[int, Collected] = {}
     async for index, event in _after(first, events):
         _raise_if_failed(event)
         if index not in answers:
-            answers[index] = Answer()
+            answers[index] = Collected()
             if (opening := writer.opening(index)) is not None:
                 yield opening
         if isinstance(event, Finished):
@@ -171,10 +178,10 @@ async def _chunks(
         elif event.text or event.logprobs:
             yield writer.piece(index, event)
     if with_usage:
-        yield writer.usage(_usage([answers[index] for index in sorted(answers)], asked.n or 1))
+        yield writer.usage(_usage([answers[index] for index in sorted(answers)], asked.answers))
 
 
-def _collect(answer: Answer, event: Event) -> None:
+def _collect(answer: Collected, event: Event) -> None:
     if isinstance(event, Finished):
         answer.finished = event
     else:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -54,7 +54,7 @@ def create_app(
         routes=[*face.routes(), *page.routes(), *([] if runs_folder is None else runs.routes(runs_folder))],
         lifespan=face.lifespan,
         middleware=[Middleware(Guard, rules=rules, metrics=face.metrics), Middleware(Limits)],
-        exception_handlers={TrimtabError: _tell, HTTPException: _tell_http, Exception: _tell_fault},
+        exception_handlers={TrimtabError: _tell, HTTPException: _tell_http},
     )
     app.state.service = service
     return app
@@ -74,7 +74,7 @@ class _Face:
             Route("/metrics", self.show_metrics, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/v1/models", self.models, methods=["GET"]),
-            Route("/v1/models/{model}", self.model, methods=["GET"]),
+            Route("/v1/models/{model:path}", self.model, methods=["GET"]),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/v1/completions", self.completions, methods=["POST"]),
         ]
@@ -91,8 +91,12 @@ class _Face:
             await self._service.stop()
 
     async def health(self, _: Request) -> Response:
-        stopping = self._service is not None and self._service.draining
-        return _json(HealthReply(status="stopping" if stopping else "ok"), status=503 if stopping else 200)
+        status: Literal["ok", "stopping", "failed"] = "ok"
+        if self._service is not None and self._service.draining:
+            status = "stopping"
+        elif self._service is not None and not self._service.alive:
+            status = "failed"
+        return _json(HealthReply(status=status), status=200 if status == "ok" else 503)
 
     async def show_metrics(self, _: Request) -> Response:
         gauges: dict[str, float] = {}
@@ -153,11 +157,6 @@ async def _tell_http(request: Request, error: Any) -> Response:
     message = messages.get(error.status_code, f"{error.detail}.")
     code = "method_not_allowed" if error.status_code == 405 else "not_found"
     return ApiError(error.status_code, message, code=code, headers=error.headers).response()
-
-
-async def _tell_fault(_: Request, error: Any) -> Response:
-    message = f"the server failed ({type(error).__name__}). Its log says where."
-    return ApiError(500, message, code="internal_error").response()
 
 
 def _allowed(error: HTTPException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ COUNTED: Final = frozenset(
 )
 COUNTED_PREFIXES: Final = ("/v1/models/", "/page/", "/api/")
 CLIENT_GONE: Final = 499
+
+_log = logging.getLogger("trimtab.serve")
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,11 @@ class Guard:
             await self._app(scope, receive, sending)
         except ApiError as error:
             await error.response()(scope, receive, sending)
+        except Exception as error:
+            if status != CLIENT_GONE:  # too late for an answer: the connection is cut
+                raise
+            _log.exception("a request failed")
+            await _fault(error).response()(scope, receive, sending)
         finally:
             self._metrics.note_request(_label(scope["path"]), status, time.perf_counter() - began)
 
@@ -91,8 +99,9 @@ def check(scope: Scope, rules: Rules) -> None:
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")
     host = hosts[0].lower() if len(hosts) == 1 else ""
-    if not _is_ours(_name_of(host), rules.hosts):
-        message = f"Host {', '.join(hosts)!r:.100} is not this server's. Call it by its address, or allow the name."
+    if not _is_ours(name_of(host), rules.hosts):
+        received = f"Host {', '.join(hosts)!r:.100} is not this server's"
+        message = f"{received}. Call it by its address, or start the server with --allow-host."
         raise ApiError(403, message, code="host_not_allowed")
     origins = headers.getlist("origin")
     if any(_netloc(origin) != host for origin in origins):
@@ -100,6 +109,10 @@ def check(scope: Scope, rules: Rules) -> None:
         raise ApiError(403, message, code="origin_not_allowed")
     if rules.token is not None and scope["path"] not in rules.open_paths:
         _check_token(headers.getlist("authorization"), rules.token)
+
+
+def _fault(error: Exception) -> ApiError:
+    return ApiError(500, f"the server failed ({type(error).__name__}). Its log says where.", code="internal_error")
 
 
 def _check_token(given: list[str], token: str) -> None:
@@ -128,8 +141,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _name_of(host: str) -> str:
-    """Take the port off; nothing where the rest is no host."""
+def name_of(host: str) -> str:
+    """Take the port off what a Host header says, in lower case; nothing where the rest is no host."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from trimtab.models.decoders import end_tokens, load_decoder
 from trimtab.models.load import Quantization
 from trimtab.models.tokenizer import read_tokenizer
@@ -37,14 +39,18 @@ def load_service(
     adapters: Mapping[str, Path],
     quantization: Quantization | None,
     capacity: Capacity,
+    name: str | None = None,
+    device: torch.device | None = None,
 ) -> Service:
     """Load a model and its adapters.
 
     Args:
-        folder: in transformers' layout; its name is the model's.
+        folder: in transformers' layout.
         adapters: folders in PEFT's layout, by name.
         quantization: how to store the linear weights; None keeps them as they are.
         capacity: of the service.
+        name: of the model; the folder's where None.
+        device: the CPU where None.
 
     Raises:
         MissingError: a file is absent.
@@ -52,7 +58,7 @@ def load_service(
         RangeError: no decoder can run such a network, or the capacity is not allowed.
     """
     tokenizer = read_tokenizer(folder)
-    decoder = load_decoder(folder, adapters=adapters, quantization=quantization)
+    decoder = load_decoder(folder, adapters=adapters, quantization=quantization, device=device)
     engine = Engine(
         decoder,
         tokenizer,
@@ -60,5 +66,5 @@ def load_service(
         batch=capacity.batch,
         cache_bytes=capacity.cache_bytes,
     )
-    names = ModelNames(folder.resolve().name, list(adapters))
+    names = ModelNames(name or folder.resolve().name, list(adapters))
     return Service(engine, Speech.of(tokenizer, decoder), names, queue=capacity.queue)

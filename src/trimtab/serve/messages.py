@@ -106,9 +106,16 @@ class Asked(_Strict):
     top_k: int | None = _whole_number("top_k")
     min_p: float | None = _number("min_p")
     repetition_penalty: float | None = _number("repetition_penalty")
+    presence_penalty: float | None = _number("presence_penalty")
+    frequency_penalty: float | None = _number("frequency_penalty")
     seed: int | None = _whole_number("seed")
     stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
     response_format: ResponseFormat | None = None
+
+    @property
+    def answers(self) -> int:
+        """How many answers to a prompt are asked for."""
+        return self.n or 1
 
 
 class ChatAsked(Asked):

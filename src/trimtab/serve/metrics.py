@@ -72,5 +72,6 @@ def _counter(name: str, text: str) -> list[str]:
 
 
 def _line(name: str, value: float, **labels: str) -> str:
+    """Write a value to its last digit, since rates come of differences."""
     inside = ",".join(f'{key}="{text}"' for key, text in labels.items())
-    return f"trimtab_{name}{{{inside}}} {value:g}" if inside else f"trimtab_{name} {value:.9g}"
+    return f"trimtab_{name}{f'{{{inside}}}' if inside else ''} {value!r}"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
 
-from trimtab.serve.answering import Answer, Head, finish_reason
+from trimtab.serve.answering import Collected, Head, finish_reason
 from trimtab.serve.api_error import ApiError
-from trimtab.serve.asking import constraint_of, sampling_of
+from trimtab.serve.asking import constraint_of, samplings_of
 from trimtab.serve.messages import ChatAsked
 from trimtab.serve.replies import (
     AssistantMessage,
@@ -30,7 +29,7 @@ class Chat:
 
     def count(self, asked: ChatAsked) -> int:
         """Give n."""
-        return asked.n or 1
+        return asked.answers
 
     def requests(self, asked: ChatAsked, service: Service) -> list[Request]:
         """Write the conversation once, and ask for each answer with a seed of its own.
@@ -42,9 +41,8 @@ class Chat:
         limit = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
         prompt = service.prompts.of_chat(asked.messages)
         room = service.prompts.room(prompt)
-        sampling = sampling_of(asked, max_tokens=limit, room=room, logprobs=_logprobs(asked))
+        samplings = samplings_of(asked, max_tokens=limit, room=room, logprobs=_logprobs(asked))
         adapter, constraint = service.names.adapter_of(asked.model), constraint_of(asked)
-        samplings = [replace(sampling, seed=sampling.seed + index) for index in range(self.count(asked))]
         return [Request(prompt, each, adapter, constraint) for each in samplings]
 
     def writer(self, asked: ChatAsked, service: Service) -> ChatWriter:
@@ -77,7 +75,7 @@ class ChatWriter:
         """Give the cost of all answers."""
         return ChatChunk(**vars(self._head), choices=[], usage=usage)
 
-    def whole(self, answers: Sequence[Answer], usage: UsageReply) -> ChatReply:
+    def whole(self, answers: Sequence[Collected], usage: UsageReply) -> ChatReply:
         """Give all answers at once."""
         choices = [
             ChatChoice(

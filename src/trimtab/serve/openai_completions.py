@@ -5,10 +5,9 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
-from trimtab.serve.answering import Answer, Head, finish_reason
-from trimtab.serve.asking import constraint_of, sampling_of
+from trimtab.serve.answering import Collected, Head, finish_reason
+from trimtab.serve.asking import constraint_of, samplings_of
 from trimtab.serve.messages import CompletionAsked
 from trimtab.serve.replies import CompletionChoice, CompletionLogprobs, CompletionReply, UsageReply
 from trimtab.serve.service import Service
@@ -23,7 +22,7 @@ class Completions:
 
     def count(self, asked: CompletionAsked) -> int:
         """Give n for each prompt."""
-        return len(_prompts(asked)) * (asked.n or 1)
+        return len(_prompts(asked)) * asked.answers
 
     def requests(self, asked: CompletionAsked, service: Service) -> list[Request]:
         """Write each prompt, and ask for n answers to it with seeds of their own.
@@ -33,10 +32,9 @@ class Completions:
             RangeError: a setting or a token is not allowed.
         """
         limit = DEFAULT_MAX_TOKENS if asked.max_tokens is None else asked.max_tokens
-        sampling = sampling_of(asked, max_tokens=limit, room=None, logprobs=asked.logprobs)
+        samplings = samplings_of(asked, max_tokens=limit, room=None, logprobs=asked.logprobs)
         adapter, constraint = service.names.adapter_of(asked.model), constraint_of(asked)
         written = [_written(prompt, service) for prompt in _prompts(asked)]
-        samplings = [replace(sampling, seed=sampling.seed + index) for index in range(asked.n or 1)]
         return [Request(prompt, each, adapter, constraint) for prompt in written for each in samplings]
 
     def writer(self, asked: CompletionAsked, service: Service) -> CompletionWriter:
@@ -70,7 +68,7 @@ class CompletionWriter:
         """Give the cost of all answers."""
         return CompletionReply(**vars(self._head), choices=[], usage=usage)
 
-    def whole(self, answers: Sequence[Answer], usage: UsageReply) -> CompletionReply:
+    def whole(self, answers: Sequence[Collected], usage: UsageReply) -> CompletionReply:
         """Give all answers at once."""
         choices = [
             CompletionChoice(

@@ -104,35 +104,34 @@ class CompletionChoice(_Reply):
     finish_reason: FinishReason | None = None
 
 
-class ChatReply(_Reply):
-    """A whole reply of /v1/chat/completions."""
+class _Part(_Reply):
+    """A reply, or an event of a stream: what stands in all of them."""
 
     id: str
-    object: Literal["chat.completion"] = "chat.completion"
     created: int
     model: str
+
+
+class ChatReply(_Part):
+    """A whole reply of /v1/chat/completions."""
+
+    object: Literal["chat.completion"] = "chat.completion"
     choices: list[ChatChoice]
     usage: UsageReply
 
 
-class ChatChunk(_Reply):
+class ChatChunk(_Part):
     """One event of a streamed chat; the last one may hold usage and no choices."""
 
-    id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
     choices: list[ChatChunkChoice]
     usage: UsageReply | None = None
 
 
-class CompletionReply(_Reply):
+class CompletionReply(_Part):
     """A whole reply of /v1/completions, or one event of its stream."""
 
-    id: str
     object: Literal["text_completion"] = "text_completion"
-    created: int
-    model: str
     choices: list[CompletionChoice]
     usage: UsageReply | None = None
 
@@ -155,9 +154,9 @@ class ModelsReply(_Reply):
 
 
 class HealthReply(_Reply):
-    """Whether requests are taken."""
+    """Whether requests are taken; "failed" is a server that must be started anew."""
 
-    status: Literal["ok", "stopping"]
+    status: Literal["ok", "stopping", "failed"]
 
 
 class ErrorDetail(_Reply):

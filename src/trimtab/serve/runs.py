@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from trimtab.core.errors import MissingError, RangeError, UsageError
-from trimtab.serve.run_folders import RunFolders, inside, read_rows
+from trimtab.serve.api_error import ApiError
+from trimtab.serve.run_files import inside
+from trimtab.serve.run_folders import RunFolders, detail, summary
+from trimtab.serve.run_metrics import read_rows
 from trimtab.train.report.page import REPORT_NAME
 
 REPORT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
@@ -35,7 +38,7 @@ def routes(runs_folder: Path) -> list[Route]:
             try:
                 return answer(folders, request)
             except UsageError as error:
-                return _refused(error)
+                return ApiError(404 if isinstance(error, MissingError) else 400, str(error)).response()
 
         return Route(path, endpoint, methods=["GET"], include_in_schema=False)
 
@@ -49,16 +52,16 @@ def routes(runs_folder: Path) -> list[Route]:
 
 def _list(folders: RunFolders, _: Request) -> Response:
     summaries = []
-    for name in folders.names():
+    for folder in folders.folders():
         try:
-            summaries.append(folders.summary(name))
-        except (MissingError, OSError):
+            summaries.append(summary(folder))
+        except OSError:
             continue  # removed since it was listed
     return _json({"folder": folders.root.name, "runs": summaries})
 
 
 def _detail(folders: RunFolders, request: Request) -> Response:
-    return _json(folders.detail(request.path_params["name"]))
+    return _json(detail(folders.find(request.path_params["name"])))
 
 
 def _metrics(folders: RunFolders, request: Request) -> Response:
@@ -84,10 +87,3 @@ def _line_number(word: str) -> int:
 def _json(document: Any) -> Response:
     text = json.dumps(document, allow_nan=False)  # in ASCII: what a file holds need not be text that UTF-8 can carry
     return Response(text, media_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _refused(error: UsageError) -> Response:
-    status = 404 if isinstance(error, MissingError) else 400
-    kind = "not_found_error" if status == 404 else "invalid_request_error"
-    document = {"error": {"message": str(error), "type": kind, "param": None, "code": None}}
-    return JSONResponse(document, status_code=status)

@@ -58,6 +58,11 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._worker.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether somebody does the work."""
+        return self._worker.is_alive()
+
     async def stop(self) -> None:
         """End all answers and the threads."""
         self.draining = True
@@ -80,7 +85,7 @@ class Service:
             ApiError: 400, 429 or 503: more than there will ever be, than there are now, or the server is stopping.
         """
         if self.draining:
-            raise ApiError(503, "the server is stopping. Ask another one.", code="stopping")
+            raise ApiError(503, "the server is stopping. Try again later.", code="stopping")
         if count > self.queue:
             message = f"{count} answers: allowed are {self.queue} at a time. Ask for fewer, or start with --queue."
             raise ApiError(400, message, param="n", code="too_many_answers")
@@ -112,9 +117,9 @@ class Service:
         while self._wait_for_work():
             try:
                 self.engine.step()
-            except Exception as error:  # noqa: BLE001 - whatever it is, clients are told and the server goes on
+            except BaseException as error:  # noqa: BLE001 - also a panic of Rust: clients are told, the server goes on
                 _log.exception("the engine failed; all answers are ended")
-                self._call(self._fail, TrimtabError(f"the engine failed ({type(error).__name__}). Try again."))
+                self._call(self._fail, TrimtabError(f"the engine failed ({type(error).__name__}). Try again later."))
                 if self._stopping:
                     return
                 time.sleep(PAUSE_AFTER_FAULT_S)

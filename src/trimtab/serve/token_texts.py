@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final
 
 from trimtab.serve.replies import ChatLogprob, CompletionLogprobs, TopLogprob
@@ -41,11 +42,12 @@ class TokenTexts:
             offset: characters of the tokens before.
         """
         texts = [self.of(logprob.token)[0] for logprob in logprobs]
+        ends = list(accumulate(map(len, texts), initial=offset))
         return CompletionLogprobs(
             tokens=texts,
             token_logprobs=[_finite(logprob.logprob) for logprob in logprobs],
             top_logprobs=[{self.of(t)[0]: _finite(v) for t, v in logprob.alternatives} for logprob in logprobs],
-            text_offset=[offset + sum(map(len, texts[:place])) for place in range(len(texts))],
+            text_offset=ends[:-1],
         )
 
     def _top(self, token: int, logprob: float) -> TopLogprob:

@@ -33,8 +33,6 @@ REFUSED: Final[Mapping[str, tuple[Any, ...]]] = {
     "verbosity": (),
     "store": (),
     "logit_bias": (),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
     "best_of": (1,),
     "echo": (),
     "suffix": (),
@@ -52,8 +50,6 @@ REFUSED_IN_MESSAGES: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 
 REMEDIES: Final[Mapping[str, str]] = {
-    "presence_penalty": "Use repetition_penalty.",
-    "frequency_penalty": "Use repetition_penalty.",
     "best_of": "Use n.",
 }
 
