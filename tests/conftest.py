@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,19 @@ from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-CHECKED_ROOMS = ["trimtab.core", "trimtab.kernels", "trimtab.quant", "trimtab.optim", "trimtab.nn", "trimtab.train"]
+ROOMS = ("core", "kernels", "quant", "optim", "nn", "models", "text", "train")
+CHECKED_ROOMS = [f"trimtab.{room}" for room in ROOMS]
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int is a float, as mypy has it
 _hook = install_import_hook(CHECKED_ROOMS, CHECKER)
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test an empty model store of its own."""
+    from trimtab.core.device import HOME_VARIABLE
+
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
 @pytest.fixture(autouse=True)
