@@ -60,6 +60,7 @@ def test_a_message_can_be_edited_and_sent_again_from_there(opening):
     page.get_by_role("button", name="Edit and send again").nth(1).click()
     field = page.get_by_role("textbox", name="Edit the message")
     expect(field).to_have_value("second")
+    expect(page.get_by_text("What follows this message is removed.")).to_be_visible()
     field.fill("another")
     page.get_by_role("button", name="Send from here").click()
     done(page, 2)
@@ -85,6 +86,28 @@ def test_the_same_seed_regenerates_the_same_answer(opening):
     done(page)
     assert said(page) == before
     assert asked(page) == ["the trim tab"]
+
+
+def test_only_the_last_answer_can_be_asked_for_again(opening):
+    page = opening(tokens=4)
+    for count, text in enumerate(["first", "second"], 1):
+        ask(page, text, count=count)
+    page.get_by_role("button", name="Regenerate").click()  # there is but one
+    done(page, 2)
+    assert asked(page) == ["first", "second"]
+
+
+def test_where_one_model_is_left_one_answers(opening):
+    page = opening(tokens=4)
+    page.get_by_role("button", name="Side by side").click()
+    one = {"data": [{"id": serving.BASE, "parent": None}]}
+    page.route("**/v1/models", lambda route: route.fulfill(json=one))
+    page.reload()
+    expect(page.get_by_role("combobox")).to_have_count(1)
+    ask(page, "the trim tab")
+    button = page.get_by_role("button", name="Side by side")
+    expect(button).to_be_disabled()
+    expect(button).to_have_attribute("aria-pressed", "false")
 
 
 def test_two_models_answer_the_same_question_at_once(opening):
@@ -160,6 +183,30 @@ def test_conversations_are_kept_over_a_reload(opening):
     page.reload()
     page.get_by_role("button", name="the first one").first.click()
     assert (asked(page), said(page)) == (["the first one"], before)
+
+
+def test_two_tabs_leave_each_others_conversations_alone(opening):
+    page = opening(tokens=4)
+    other = page.context.new_page()
+    other.goto(page.url)
+    ask(page, "from the first")
+    ask(other, "from the second")
+    expect(page.locator(".talk-title")).to_have_text(["from the second", "from the first"])
+    ask(page, "more", count=2)
+    other.get_by_role("button", name='Delete "from the second"').click()
+    expect(page.locator(".talk-title")).to_have_text(["from the first"])
+    page.reload()
+    expect(page.locator(".talk-title")).to_have_text(["from the first"])
+
+
+def test_what_was_written_before_the_page_was_closed_is_kept(opening):
+    page = opening(tokens=LONG)
+    send(page, "the trim tab")
+    begun(page)
+    page.reload()
+    page.get_by_role("button", name="the trim tab").first.click()
+    expect(page.get_by_text("Stopped.")).to_be_visible()
+    assert said(page)[0]
 
 
 def test_a_conversation_can_be_deleted(opening):

@@ -164,6 +164,11 @@ def test_ticks_are_those_of_the_report(blank, values, ticks):
     assert round_ticks(values) == ticks
 
 
+@pytest.mark.parametrize("values", [[0], [-1, 0], []])
+def test_without_a_number_above_0_a_logarithmic_scale_is_a_linear_one(blank, values):
+    assert blank.evaluate(TICKS, ["logarithmic", values]) == blank.evaluate(TICKS, ["linear", values])
+
+
 def test_a_long_curve_is_thinned_without_losing_its_spikes(blank):
     thinned = """async () => {
       const { thinned } = await import("/page/run/scale.js");

@@ -1,5 +1,6 @@
 // The server, from this page's own origin only: every path here begins with a slash.
 
+import { h } from "./dom.js";
 import { askForToken, forgetToken, heldToken } from "./token.js";
 
 /** A failure in words: what happened, and what to do about it. */
@@ -63,6 +64,19 @@ async function explain(response) {
   const [message, advice] = words(status, wait);
   return new ApiError(said.message || message, advice, { status, wait });
 }
+
+/** @typedef {{message: string, advice: string}} Failure */
+
+/** Words for what went wrong, also where nobody foresaw it. @returns {Failure} */
+export function failureOf(error) {
+  if (error instanceof ApiError) return { message: error.message, advice: error.advice };
+  console.error(error);
+  return { message: "The page failed.", advice: "Reload it; the browser's console says more." };
+}
+
+/** Show a failure, and what can be done about it. @param {Failure} failure @param {...(Node|null)} more */
+export const alarm = ({ message, advice }, ...more) =>
+  h("div.failure", { role: "alert" }, h("p", {}, h("strong", {}, message), " ", advice), ...more);
 
 async function saidIn(response) {
   try {

@@ -11,12 +11,7 @@ const links = new Map(VIEWS.map((view) => [view, h("a", { href: `#/${view.path}`
 let shown = null;
 
 /** What a view is given besides its place. */
-const context = (rest) => ({ rest, navigate, announce, entitle });
-
-/** Go to a view: navigate("runs", "demo"). */
-function navigate(...parts) {
-  location.hash = `#/${parts.map(encodeURIComponent).join("/")}`;
-}
+const context = (rest) => ({ rest, announce, entitle });
 
 /** Say something to a screen reader. */
 function announce(text) {

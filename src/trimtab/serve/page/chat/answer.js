@@ -1,6 +1,6 @@
 // How one answer looks: whose it is, its text as it grows, what it cost, what can be done with it.
 
-import { ApiError } from "../api.js";
+import { alarm } from "../api.js";
 import { button, copyFrom, h } from "../dom.js";
 import { counted, duration, rate } from "../format.js";
 import { Prose } from "../prose.js";
@@ -14,7 +14,7 @@ const ENDINGS = {
 export class AnswerView {
   /**
    * @param {import("./store.js").Answer} answer
-   * @param {{regenerate: () => void}} actions
+   * @param {{regenerate: (() => void)|null}} actions null where turns follow, which asking again would remove
    */
   constructor(answer, { regenerate }) {
     this.answer = answer;
@@ -49,15 +49,19 @@ export class AnswerView {
   failure() {
     const { error, state } = this.answer;
     if (state !== "failed" || !error) return null;
-    const again = button({ icon: "again", label: "Try again", text: "Try again", kind: "quiet.small.edged", onclick: this.regenerate });
-    return h("div.failure", { role: "alert" }, h("p", {}, h("strong", {}, error.message), " ", error.advice), again);
+    return alarm(error, this.again({ label: "Try again", text: "Try again", kind: "quiet.small.edged" }));
+  }
+
+  /** The button that asks once more. */
+  again(look) {
+    return this.regenerate && button({ icon: "again", ...look, onclick: this.regenerate });
   }
 
   line() {
     const { answer } = this;
     if (answer.state === "failed" && !answer.text) return null;
     const copy = button({ icon: "copy", label: "Copy answer", kind: "quiet.small", onclick: () => copyFrom(copy, answer.text) });
-    const again = button({ icon: "again", label: "Regenerate", kind: "quiet.small", onclick: this.regenerate });
+    const again = this.again({ label: "Regenerate", kind: "quiet.small" });
     const ending = ENDINGS[answer.state] ?? (answer.text ? null : "The model had nothing to say.");
     const counts = answer.counts ? h("p.counts", {}, ...countsLine(answer.counts)) : null;
     const said = h("div.grow", {}, counts, ending ? h("p.counts", {}, ending) : null);
@@ -74,11 +78,4 @@ function countsLine(counts) {
   const cached = counts.cached ? `, ${counts.cached} cached` : "";
   parts.push(["asked", `prompt ${counts.prompt}${cached}`]);
   return parts.map(([name, text]) => h(`span.${name}`, {}, text));
-}
-
-/** Words for what went wrong, also where nobody foresaw it. @returns {{message: string, advice: string}} */
-export function failureOf(error) {
-  if (error instanceof ApiError) return { message: error.message, advice: error.advice };
-  console.error(error);
-  return { message: "The page failed.", advice: "Reload it; the browser's console says more." };
 }

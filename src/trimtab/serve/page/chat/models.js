@@ -34,10 +34,15 @@ export class Models {
     this.draw();
   }
 
+  /** Whether two answer: somebody wanted it, and there are two. */
+  get wide() {
+    return this.sideBySide && this.all.length > 1;
+  }
+
   /** The models that are to answer. @returns {Model[]} */
   get asked() {
     if (!this.all.length) return [];
-    return this.chosen.slice(0, this.sideBySide ? 2 : 1).map((name) => this.all.find((model) => model.name === name));
+    return this.chosen.slice(0, this.wide ? 2 : 1).map((name) => this.all.find((model) => model.name === name));
   }
 
   /** Ask one model, or two. */
@@ -50,7 +55,7 @@ export class Models {
 
   draw() {
     if (!this.all.length) return;
-    const labels = this.sideBySide ? ["Left model", "Right model"] : ["Model"];
+    const labels = this.wide ? ["Left model", "Right model"] : ["Model"];
     this.element.replaceChildren(...labels.map((label, index) => this.picker(label, index)));
   }
 

@@ -1,6 +1,6 @@
 // Conversations, kept in this browser and nowhere else.
 
-import { keep, kept } from "../storage.js";
+import { isKeyOf, keep, kept } from "../storage.js";
 
 /**
  * @typedef {{tokens: number, prompt: number, cached: number, first_s: number, writing_s: number}} Counts
@@ -16,8 +16,12 @@ const LONGEST_TITLE = 60;
 
 /** @returns {Conversation[]} the last changed first; what is not one (from another version, say) is left out */
 export function readAll() {
-  const found = kept(KEY, []);
-  return Array.isArray(found) ? found.filter(isConversation).map(settled) : [];
+  return stored([]);
+}
+
+/** Be told when another tab has kept or removed one. @param {(all: Conversation[]) => void} changed */
+export function watch(changed) {
+  addEventListener("storage", ({ key }) => isKeyOf(key, KEY) && changed(readAll()));
 }
 
 /** @returns {Conversation} */
@@ -27,23 +31,32 @@ export function begin() {
   return { id, title: "", changed: Date.now() / 1000, system: "", turns: [] };
 }
 
-/** Put a conversation first and keep all; where the browser's room is used up, the oldest go. */
+/**
+ * Put a conversation first and keep all; where there are too many or the browser's room is used up, the oldest go.
+ * @param {Conversation[]} all as this page knows them; what other tabs have kept since is left as it is
+ */
 export function save(all, conversation) {
   conversation.changed = Date.now() / 1000;
   conversation.title = titleOf(conversation);
-  const others = all.filter((one) => one.id !== conversation.id);
+  const others = stored(all).filter((one) => one.id !== conversation.id);
   return keepAll([conversation, ...others]);
 }
 
-/** @param {Conversation[]} all */
+/** @param {Conversation[]} all as of ``save`` */
 export function remove(all, id) {
-  return keepAll(all.filter((one) => one.id !== id));
+  return keepAll(stored(all).filter((one) => one.id !== id));
 }
 
 function keepAll(all) {
   let left = all.slice(0, MOST);
   while (!keep(KEY, left) && left.length > 1) left = left.slice(0, Math.floor(left.length * 0.8));
   return left;
+}
+
+/** What is kept now, by whichever tab; where the browser keeps nothing, what this page remembers. */
+function stored(remembered) {
+  const found = kept(KEY, null);
+  return Array.isArray(found) ? found.filter(isConversation).map(settled) : remembered;
 }
 
 /** What the model is told: for one column, its own answers; where it has none of its own, the first one's. */

@@ -7,7 +7,7 @@ import { fit } from "./composer.js";
 export class TurnView {
   /**
    * @param {import("./store.js").Turn} turn
-   * @param {{resend: (text: string) => void, regenerate: () => void}} actions
+   * @param {{resend: (text: string) => void, regenerate: (() => void)|null}} actions
    */
   constructor(turn, actions) {
     this.turn = turn;
@@ -54,7 +54,7 @@ export class TurnView {
     });
     const cancel = h("button.quiet.small", { type: "button", onclick: leave }, "Cancel");
     const submit = h("button.primary.small", { type: "button", onclick: send }, "Send from here");
-    const hint = h("p.counts", {}, "What follows this message is asked anew.");
+    const hint = h("p.counts", {}, "What follows this message is removed.");
     this.asked.replaceChildren(h("div.editing", {}, field, h("div.row.end", {}, hint, cancel, submit)));
     fit(field);
     field.focus();

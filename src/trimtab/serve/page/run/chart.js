@@ -98,7 +98,7 @@ export class Chart {
   }
 
   drawn({ points, style, dots }) {
-    const shown = this.log ? points.filter(([, y]) => y > 0) : points;
+    const shown = this.y.log ? points.filter(([, y]) => y > 0) : points;
     const places = thinned(shown, this.width).map((point) => this.place(point));
     const path = places.map(([x, y], index) => `${index ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
     const line = s("path", { d: path, class: `line ${style}` });
@@ -114,7 +114,7 @@ export class Chart {
     this.cursor.append(s("line", { x1: x, x2: x, y1: TOP, y2: this.height - BOTTOM }));
     for (const line of this.lines.filter((one) => !one.quiet)) {
       const point = line.points[nearest(line.points, this.at)];
-      if (point[0] !== this.at || (this.log && point[1] <= 0)) continue;
+      if (point[0] !== this.at || (this.y.log && point[1] <= 0)) continue;
       const [across, down] = this.place(point);
       this.cursor.append(s("circle", { cx: across, cy: down, r: 3.5, class: line.style }));
     }

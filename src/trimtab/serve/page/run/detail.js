@@ -1,14 +1,13 @@
 // One run: its curves as they grow, and what is known about it.
 
-import { call, getJson } from "../api.js";
-import { failureOf } from "../chat/answer.js";
+import { alarm, call, failureOf, getJson } from "../api.js";
 import { button, h, icon } from "../dom.js";
 import { ago, bytes, duration, loss, rate, small, whole } from "../format.js";
 import { heldToken } from "../token.js";
 import { Curves } from "./curves.js";
 import { planSection } from "./plan.js";
 import { Polling } from "./polling.js";
-import { badge, secondsLeft, shareDone } from "./states.js";
+import { badge, heldOut, secondsLeft, shareDone } from "./states.js";
 
 const EVERY_MS = 1500;
 const SHOWN_ANSWERS = 3;
@@ -39,8 +38,7 @@ export class RunDetail {
       this.draw(run);
       return run.state === "running" || run.state === "empty";
     } catch (error) {
-      const { message, advice } = failureOf(error);
-      this.trouble.replaceChildren(h("div.failure", { role: "alert" }, h("p", {}, h("strong", {}, message), " ", advice)));
+      this.trouble.replaceChildren(alarm(failureOf(error)));
       return error.status !== 404;
     }
   }
@@ -99,9 +97,8 @@ function progress(run) {
 }
 
 function tiles(run, mean) {
-  const moved = run.eval_loss_before !== null && run.eval_loss !== null;
   const shown = [
-    ["Held-out loss", moved ? `${loss(run.eval_loss_before)} → ${loss(run.eval_loss)}` : loss(run.eval_loss)],
+    ["Held-out loss", heldOut(run)],
     ["Training loss", loss(run.loss)],
     ["Steps", run.steps ? `${whole(run.step)} of ${whole(run.steps)}` : whole(run.step)],
     ["Tokens/s, mean", rate(mean)],

@@ -1,18 +1,17 @@
 // All runs, one a line.
 
-import { getJson } from "../api.js";
-import { failureOf } from "../chat/answer.js";
+import { alarm, failureOf, getJson } from "../api.js";
 import { h } from "../dom.js";
 import { ago, loss, whole } from "../format.js";
 import { sparkline } from "./chart.js";
 import { Polling } from "./polling.js";
-import { badge } from "./states.js";
+import { badge, heldOut } from "./states.js";
 
 const EVERY_MS = 2500;
 const NO_FOLDER = { message: "The server was started without a folder of runs.", advice: "Start it with one, as in: trimtab serve --runs runs" };
 
 export class RunList {
-  /** @param {import("../app.js").Context} context */
+  /** @param {{entitle: (name: string) => void}} context */
   constructor(context) {
     this.drawn = "";
     this.body = h("div", { "aria-busy": "true" });
@@ -28,9 +27,8 @@ export class RunList {
       if (found !== this.drawn) this.body.replaceChildren(runs.length ? h("ul.runs", {}, ...runs.map(row)) : nothing());
       this.drawn = found;
     } catch (error) {
-      const { message, advice } = error.status === 404 ? NO_FOLDER : failureOf(error);
       this.drawn = "";
-      this.body.replaceChildren(h("div.failure", { role: "alert" }, h("p", {}, h("strong", {}, message), " ", advice)));
+      this.body.replaceChildren(alarm(error.status === 404 ? NO_FOLDER : failureOf(error)));
     }
     this.body.setAttribute("aria-busy", "false");
     return true;
@@ -43,14 +41,13 @@ export class RunList {
 
 function row(run) {
   const of = run.steps ? ` of ${whole(run.steps)}` : "";
-  const moved = run.eval_loss_before !== null && run.eval_loss !== null && run.step > 0;
   return h("li", {}, h("a.run", { href: `#/runs/${encodeURIComponent(run.name)}` },
     h("span.run-name", {}, h("strong", {}, run.name), h("span.soft", {}, [run.method, ago(run.updated)].filter(Boolean).join(" · "))),
     badge(run.state),
     sparkline(run.curve),
     cell("steps", `${whole(run.step)}${of}`),
     cell("loss", loss(run.loss)),
-    cell("held out", moved ? `${loss(run.eval_loss_before)} → ${loss(run.eval_loss)}` : loss(run.eval_loss))));
+    cell("held out", heldOut(run))));
 }
 
 const cell = (name, value) => h("span.cell", {}, h("span.counts", {}, name), h("b", {}, value));

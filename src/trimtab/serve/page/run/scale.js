@@ -2,7 +2,10 @@
 
 const TICKS = 4;
 
-/** @typedef {{low: number, high: number, ticks: number[], place: (value: number) => number}} Scale place gives 0 to 1 */
+/**
+ * @typedef {{low: number, high: number, ticks: number[], place: (value: number) => number, log?: boolean}} Scale
+ *   place gives 0 to 1, on a logarithmic one to numbers above 0 only
+ */
 
 /** @param {number[]} values @returns {Scale} */
 export function linear(values) {
@@ -19,9 +22,11 @@ export function linear(values) {
   return { low, high, ticks, place: (value) => (value - low) / (high - low) };
 }
 
-/** Powers of ten, with what lies between where there are few; only for numbers above 0. @returns {Scale} */
+/** Powers of ten, with what lies between where there are few; linear where no number is above 0. @returns {Scale} */
 export function logarithmic(values) {
-  const [least, most] = extent(values.filter((value) => value > 0));
+  const above = values.filter((value) => value > 0);
+  if (!above.length) return linear(values);
+  const [least, most] = extent(above);
   const low = Math.log10(least) - 0.02;
   const high = Math.max(Math.log10(most) + 0.02, low + 0.1);
   const factors = high - low > 2.5 ? [1] : high - low > 0.9 ? [1, 2, 5] : [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8];
@@ -31,7 +36,7 @@ export function logarithmic(values) {
       const value = Number((factor * 10 ** power).toPrecision(6));
       if (Math.log10(value) >= low && Math.log10(value) <= high) ticks.push(value);
     }
-  return { low: 10 ** low, high: 10 ** high, ticks, place: (value) => (Math.log10(value) - low) / (high - low) };
+  return { low: 10 ** low, high: 10 ** high, ticks, log: true, place: (value) => (Math.log10(value) - low) / (high - low) };
 }
 
 /** Steps run from the first to the last, with round numbers between; nothing is gained by room beyond the last. */

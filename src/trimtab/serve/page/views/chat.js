@@ -1,7 +1,7 @@
 // Chat: one conversation with one model, or with two side by side.
 
+import { failureOf } from "../api.js";
 import { ask } from "../chat/ask.js";
-import { failureOf } from "../chat/answer.js";
 import { Composer } from "../chat/composer.js";
 import { Drawer } from "../chat/drawer.js";
 import { Models, readModels } from "../chat/models.js";
@@ -43,6 +43,11 @@ class Chat {
     const bar = h("div.bar", {}, this.sidebar.opener, this.models.element, h("span.grow"), this.compare, this.settings);
     this.element = h("div.chat", {}, this.sidebar.element, this.sidebar.backdrop, h("div.desk", {}, bar, this.log, this.composer.element), this.drawer.element);
     this.onKey = (event) => this.key(event);
+    addEventListener("pagehide", () => this.working && this.keepOn(this.conversation)); // what came so far stays
+    store.watch((all) => {
+      this.all = all;
+      this.sidebar.draw(all, this.conversation.id);
+    });
     this.arrange();
     this.draw();
     this.look();
@@ -77,8 +82,8 @@ class Chat {
 
   /** Show the settings of the moment in the frame. */
   arrange() {
-    this.compare.setAttribute("aria-pressed", String(this.models.sideBySide));
-    this.element.toggleAttribute("data-side-by-side", this.models.sideBySide);
+    this.compare.setAttribute("aria-pressed", String(this.models.wide));
+    this.element.toggleAttribute("data-side-by-side", this.models.wide);
   }
 
   draw() {
@@ -92,9 +97,10 @@ class Chat {
   }
 
   viewOf(turn, index) {
+    const last = index === this.conversation.turns.length - 1;
     return new TurnView(turn, {
       resend: (text) => this.resend(index, text),
-      regenerate: () => this.resend(index, turn.ask),
+      regenerate: last ? () => this.resend(index, turn.ask) : null,
     });
   }
 
@@ -122,7 +128,7 @@ class Chat {
     const { conversation } = this;
     const { views } = this.views[index];
     await Promise.all(answers.map((answer, column) => this.write(conversation, { answer, column, index, view: views[column], signal: working.signal })));
-    if (this.all.some((one) => one.id === conversation.id)) this.keep(conversation); // unless it was deleted meanwhile
+    this.keepOn(conversation);
     if (this.working !== working) return; // another one was begun in between
     this.working = null;
     this.composer.work(false);
@@ -161,6 +167,11 @@ class Chat {
     this.sidebar.draw(this.all, this.conversation.id);
   }
 
+  /** Keep, unless it was deleted meanwhile. */
+  keepOn(conversation) {
+    if (this.all.some((one) => one.id === conversation.id)) this.keep(conversation);
+  }
+
   instruct(text) {
     this.conversation.system = text;
     if (this.conversation.turns.length) this.keep();
@@ -175,6 +186,7 @@ class Chat {
   }
 
   open(id) {
+    if (id === this.conversation.id) return;
     this.stop();
     this.conversation = this.all.find((one) => one.id === id) ?? store.begin();
     this.draw();
