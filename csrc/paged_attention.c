@@ -83,7 +83,8 @@ static void small_product(int64_t rows, const float *x, int64_t x_stride, const 
 }
 
 /* Turns PAGE scores of one query into weights: updates the largest score and the sum, gives what earlier sums and
- * values are to be multiplied by. Scores are minus infinity where nothing is seen.
+ * values are to be multiplied by. Scores are minus infinity where nothing is seen; NaN is a largest score, so that it is
+ * not taken for that.
  */
 #define WEIGH(NAME, TARGET, VEC, LANES, P, MOST, TOTAL, EXP)                                              \
     TARGET static float NAME(float *scores, float scale, float *largest, float *sum) {                    \
@@ -92,7 +93,7 @@ static void small_product(int64_t rows, const float *x, int64_t x_stride, const 
             s[v] = P##mul_ps(P##loadu_ps(scores + v * LANES), P##set1_ps(scale));                         \
             most = P##max_ps(most, s[v]);                                                                 \
         }                                                                                                 \
-        const float before = *largest, found = MOST(most), now = found > before ? found : before;         \
+        const float before = *largest, found = MOST(most), now = before > found ? before : found;         \
         if (now == -INFINITY) {                                                                           \
             memset(scores, 0, PAGE * sizeof(float));                                                      \
             return 1.0f;                                                                                  \

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ctypes import Array, Structure, byref, c_float, c_int, c_int32, c_int64, c_void_p, cast, pointer
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,16 @@ from trimtab.core.errors import RangeError, ResourceError
 from trimtab.kernels import checks, cpu
 from trimtab.kernels._library import function
 from trimtab.kernels.choose import implementation
+from trimtab.kernels.llama_weights import (
+    LINEARS,
+    Blocks8bit,
+    Factors,
+    LayerWeights,
+    LinearWeights,
+    LlamaWeights,
+    check_heads,
+    shape_of,
+)
 from trimtab.kernels.packed import Packed4bit
 
 PAGE_TOKENS = 32
@@ -22,11 +32,11 @@ PAGE_TOKENS = 32
 RANK_UNIT = 16
 """Ranks are padded with zeros to a multiple of this."""
 
-LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""The linear layers of a block, in the order of ``csrc/llama.h``."""
-
 _FOUR_BIT, _EIGHT_BIT = 4, 8
 
+_CPU = torch.device("cpu")
+
+_PAGE_FLOATS = "trimtab_page_floats", (c_int64, c_int64, c_int64), c_int64
 _READ = "trimtab_llama_read", (c_void_p, c_void_p, c_int64, c_void_p, c_int, c_int, c_int), c_int
 
 
@@ -95,71 +105,6 @@ class _Read(Structure):
     )
 
 
-@dataclass(frozen=True)
-class Blocks8bit:
-    """A matrix of 8-bit integers, (rows, cols), with float32 factors (rows, blocks) of blocks along each row."""
-
-    codes: Tensor
-    scales: Tensor
-
-
-Weight: TypeAlias = Packed4bit | Blocks8bit | Tensor
-"""A matrix (outputs, inputs) in 4 bits, 8 bits, or plain float32, float16 or bfloat16."""
-
-
-@dataclass(frozen=True)
-class LinearWeights:
-    """One linear layer: its weight and, where it has one, its bias (outputs,)."""
-
-    weight: Weight
-    bias: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class LayerWeights:
-    """One block: linear layers in the order of ``LINEARS``, and norms in float32."""
-
-    linears: tuple[LinearWeights, ...]
-    input_norm: Tensor
-    middle_norm: Tensor
-    query_norm: Tensor | None = None
-    key_norm: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class LlamaWeights:
-    """A whole network, and the numbers that are not weights.
-
-    Attributes:
-        window: positions a token sees, itself among them; 0 for all before it.
-        scale: what scores are multiplied by before the softmax.
-        cosines: (positions, head / 2) of the rotary embedding; as many positions as will ever be read.
-        sines: the same shape.
-    """
-
-    layers: tuple[LayerWeights, ...]
-    embedding: LinearWeights
-    head: LinearWeights
-    final_norm: Tensor
-    heads: int
-    kv_heads: int
-    head_width: int
-    eps: float
-    scale: float
-    cosines: Tensor
-    sines: Tensor
-    window: int = 0
-
-
-@dataclass(frozen=True)
-class Factors:
-    """What an adapter adds to one linear layer: ``scale * (x a^T) b^T``."""
-
-    a: Tensor
-    b: Tensor
-    scale: float
-
-
 @dataclass
 class NativeRead:
     """Successive tokens of one sequence.
@@ -190,17 +135,19 @@ class NativeLlama:
     adapters: list[dict[tuple[int, str], Factors]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Check every tensor and lay out the structures.
+        """Check every number and tensor, and lay out the structures.
 
         Raises:
-            RangeError: this processor lacks AVX2, or a tensor has the wrong type, shape or layout.
+            RangeError: this processor lacks AVX2, the heads do not fit together, or a tensor has the wrong type, shape
+                or layout or is not on the CPU.
         """
         if not available():
             raise RangeError("the compiled decoder needs AVX2 and the C kernels. Use the decoder of transformers.")
         self._alive: list[Any] = []
         w = self.weights
-        self.vocabulary, self.width = _shape(w.head.weight)
-        self.inner = _shape(w.layers[0].linears[LINEARS.index("gate_proj")].weight)[0]
+        check_heads(w)
+        self.vocabulary, self.width = shape_of(w.head.weight)
+        self.inner = shape_of(w.layers[0].linears[LINEARS.index("gate_proj")].weight)[0]
         self._layers = (_Layer * len(w.layers))(*(self._layer(layer) for layer in w.layers))
         self._lora = self._adapters()
         self._llama = _Llama(
@@ -210,11 +157,11 @@ class NativeLlama:
             _Attention(w.heads, w.kv_heads, w.head_width, w.window, w.scale),
             w.eps,
             cast(self._layers, c_void_p),
-            self._vector(w.final_norm, self.width),
+            self._vector("final_norm", w.final_norm, self.width),
             self._matrix(w.embedding, (self.vocabulary, self.width)),
             self._matrix(w.head, (self.vocabulary, self.width)),
-            self._vector(w.cosines, w.cosines.shape[0] * w.head_width // 2),
-            self._vector(w.sines, w.cosines.shape[0] * w.head_width // 2),
+            self._vector("cosines", w.cosines, w.cosines.numel()),
+            self._vector("sines", w.sines, w.sines.numel()),
             None if self._lora is None else cast(self._lora, c_void_p),
         )
 
@@ -222,15 +169,15 @@ class NativeLlama:
     def page_floats(self) -> int:
         """Float32 values in a page."""
         w = self.weights
-        padded = -(-w.head_width // PAGE_TOKENS) * PAGE_TOKENS
-        return len(w.layers) * w.kv_heads * PAGE_TOKENS * (w.head_width + padded)
+        return int(function(*_PAGE_FLOATS)(len(w.layers), w.kv_heads, w.head_width))
 
     def read(self, reads: Sequence[NativeRead], *, exact: bool) -> Tensor:
         """Read tokens, keeping keys and values in the pages.
 
         Args:
             reads: one for each sequence.
-            exact: forbid rounding activations to integers where single vectors are multiplied.
+            exact: do not round the activations of written tokens to 15 bits where they meet weights of 4 bits or a head
+                of 8.
 
         Returns:
             Logits, float32 (all wanted tokens, vocabulary), in the order of the reads.
@@ -276,16 +223,18 @@ class NativeLlama:
         linears = [self._matrix(linear, shape) for linear, shape in zip(layer.linears, shapes, strict=True)]
         return _Layer(
             (_Matrix * len(LINEARS))(*linears),
-            self._vector(layer.input_norm, self.width),
-            self._vector(layer.middle_norm, self.width),
-            self._vector(layer.query_norm, head),
-            self._vector(layer.key_norm, head),
+            self._vector("input_norm", layer.input_norm, self.width),
+            self._vector("middle_norm", layer.middle_norm, self.width),
+            self._vector("query_norm", layer.query_norm, head),
+            self._vector("key_norm", layer.key_norm, head),
         )
 
     def _matrix(self, linear: LinearWeights, shape: tuple[int, int]) -> _Matrix:
-        weight, bias = linear.weight, self._vector(linear.bias, shape[0])
-        if _shape(weight) != shape:
-            raise RangeError(f"a weight has shape {_shape(weight)}. Allowed here: {shape}, as the other layers ask.")
+        weight, bias = linear.weight, self._vector("bias", linear.bias, shape[0])
+        values = weight if isinstance(weight, Tensor) else weight.codes
+        checks.same_device(_CPU, weight=values, scales=getattr(weight, "scales", None))
+        if shape_of(weight) != shape:
+            raise RangeError(f"a weight has shape {shape_of(weight)}. Allowed here: {shape}, as the other layers ask.")
         if isinstance(weight, Packed4bit):
             checks.packed_4bit(weight)
             native = cpu.weight4(weight)
@@ -305,10 +254,11 @@ class NativeLlama:
         self._alive.append(weight)
         return _Matrix(weight.data_ptr(), None, bias, *shape, 0, cpu.DTYPE_CODES[weight.dtype])
 
-    def _vector(self, values: Tensor | None, count: int) -> int | None:
+    def _vector(self, name: str, values: Tensor | None, count: int) -> int | None:
         if values is None:
             return None
-        checks.plain("a vector", values, torch.float32, count)
+        checks.plain(name, values, torch.float32, count, remedy="Give it as .float().contiguous().")
+        checks.same_device(_CPU, **{name: values})
         self._alive.append(values)
         return values.data_ptr()
 
@@ -324,7 +274,7 @@ class NativeLlama:
     def _low_rank(self, factors: Factors | None, layer: int, name: str) -> _LowRank:
         if factors is None:
             return _LowRank(None, None, 0, 0.0)
-        outputs, inputs = _shape(self.weights.layers[layer].linears[LINEARS.index(name)].weight)
+        outputs, inputs = shape_of(self.weights.layers[layer].linears[LINEARS.index(name)].weight)
         rank = -(-factors.a.shape[0] // RANK_UNIT) * RANK_UNIT
         a, b = torch.zeros(rank, inputs), torch.zeros(outputs, rank)
         a[: factors.a.shape[0]] = factors.a
@@ -341,10 +291,3 @@ def available() -> bool:
 def page_table(pages: Sequence[Tensor]) -> Array[Any]:
     """Lay out where pages are; the tensors must stay alive while the table is used."""
     return (c_void_p * len(pages))(*(page.data_ptr() for page in pages))
-
-
-def _shape(weight: Weight) -> tuple[int, int]:
-    if isinstance(weight, Packed4bit):
-        return weight.shape
-    rows, cols = (weight.codes if isinstance(weight, Blocks8bit) else weight).shape
-    return rows, cols

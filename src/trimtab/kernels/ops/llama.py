@@ -1,22 +1,20 @@
 """The compiled decoder of the Llama family. Its twin, the specification, is transformers' own forward pass."""
 
-from trimtab.kernels.llama_cpu import (
+from trimtab.kernels.llama_cpu import PAGE_TOKENS, NativeLlama, NativeRead, available, page_table
+from trimtab.kernels.llama_weights import (
     LINEARS,
-    PAGE_TOKENS,
+    MOST_GROUPED,
     Blocks8bit,
     Factors,
     LayerWeights,
     LinearWeights,
     LlamaWeights,
-    NativeLlama,
-    NativeRead,
     Weight,
-    available,
-    page_table,
 )
 
 __all__ = [
     "LINEARS",
+    "MOST_GROUPED",
     "PAGE_TOKENS",
     "Blocks8bit",
     "Factors",

@@ -16,9 +16,6 @@ STEADY_ROTATIONS = ("default", "linear", "llama3", "yarn")
 
 ACTIVATIONS = ("silu", "swish")
 
-MOST_GROUPED = 48
-"""Query heads that may share a key head."""
-
 
 def obstacle(net: nn.Module) -> str | None:
     """Tell in a few words why the lean decoder cannot run a network; None where it can."""
@@ -36,7 +33,7 @@ def obstacle(net: nn.Module) -> str | None:
         return f"its rotary embedding is of the kind {rotation}"
     if len({layer_window(config, index) for index in range(config.num_hidden_layers)}) > 1:
         return "its layers see windows of different lengths"
-    if head_width(config) % 2 or config.num_attention_heads // config.num_key_value_heads > MOST_GROUPED:
+    if head_width(config) % 2 or config.num_attention_heads // config.num_key_value_heads > native.MOST_GROUPED:
         return "its heads have an odd shape"
     return _missing_part(net)
 

@@ -1,0 +1,108 @@
+"""A Llama-family network's weights, as the compiled decoder takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from trimtab.core.errors import RangeError
+from trimtab.kernels.packed import Packed4bit
+
+MOST_GROUPED = 48
+"""Query heads that may share a key head: as many rows as a block of ``csrc/paged_attention.c`` has."""
+
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers of a block, in the order of ``csrc/llama.h``."""
+
+
+@dataclass(frozen=True)
+class Blocks8bit:
+    """A matrix of 8-bit integers, (rows, cols), with float32 factors (rows, blocks) of blocks along each row."""
+
+    codes: Tensor
+    scales: Tensor
+
+
+Weight: TypeAlias = Packed4bit | Blocks8bit | Tensor
+"""A matrix (outputs, inputs) in 4 bits, 8 bits, or plain float32, float16 or bfloat16."""
+
+
+@dataclass(frozen=True)
+class LinearWeights:
+    """One linear layer: its weight and, where it has one, its bias (outputs,)."""
+
+    weight: Weight
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One block: linear layers in the order of ``LINEARS``, and norms in float32."""
+
+    linears: tuple[LinearWeights, ...]
+    input_norm: Tensor
+    middle_norm: Tensor
+    query_norm: Tensor | None = None
+    key_norm: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LlamaWeights:
+    """A whole network, and the numbers that are not weights.
+
+    Attributes:
+        window: positions a token sees, itself among them; 0 for all before it.
+        scale: what scores are multiplied by before the softmax.
+        cosines: (positions, head / 2) of the rotary embedding; as many positions as will ever be read.
+        sines: the same shape.
+    """
+
+    layers: tuple[LayerWeights, ...]
+    embedding: LinearWeights
+    head: LinearWeights
+    final_norm: Tensor
+    heads: int
+    kv_heads: int
+    head_width: int
+    eps: float
+    scale: float
+    cosines: Tensor
+    sines: Tensor
+    window: int = 0
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What an adapter adds to one linear layer: ``scale * (x a^T) b^T``."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
+
+
+def check_heads(w: LlamaWeights) -> None:
+    """Refuse numbers that the C code would divide by or count on in vain."""
+    grouped = w.heads // w.kv_heads if w.kv_heads > 0 and w.heads % w.kv_heads == 0 else 0
+    if not 0 < grouped <= MOST_GROUPED:
+        raise RangeError(
+            f"{w.heads} query heads on {w.kv_heads} key heads. Allowed: as many, or a multiple, at most {MOST_GROUPED} "
+            "query heads for each key head. Use the decoder of transformers."
+        )
+    if w.head_width < 2 or w.head_width % 2:
+        raise RangeError(f"a head has {w.head_width} elements. Allowed: even numbers. Use the decoder of transformers.")
+    for name, table in (("cosines", w.cosines), ("sines", w.sines)):
+        if table.shape != (len(w.cosines), w.head_width // 2):
+            raise RangeError(
+                f"{name} {list(table.shape)}. Allowed: (positions, {w.head_width // 2}), as many positions in both. "
+                "Build cosines and sines from the same angles."
+            )
+
+
+def shape_of(weight: Weight) -> tuple[int, int]:
+    """Give outputs and inputs."""
+    if isinstance(weight, Packed4bit):
+        return weight.shape
+    rows, cols = (weight.codes if isinstance(weight, Blocks8bit) else weight).shape
+    return rows, cols
