@@ -76,5 +76,5 @@ def test_wrong_shapes_and_types_are_refused_before_any_pointer_is_used() -> None
         torch.ops.trimtab.rms_norm(draw(2, 4), draw(5), 0.0, 1e-6, "auto")
     with pytest.raises(RangeError, match="Allowed: float32"):
         torch.ops.trimtab.gated_silu(draw(2, 4), draw(2, 5), "auto")
-    with pytest.raises(RangeError, match="float64"):
-        torch.ops.trimtab.gated_silu(draw(2, 4).double(), draw(2, 4).double(), "auto")
+    with pytest.raises(RangeError, match=r"up is torch\.float64"):
+        torch.ops.trimtab.gated_silu(draw(2, 4), draw(2, 4).double(), "auto")

@@ -250,7 +250,7 @@ class NativeLlama:
             block = shape[1] // blocks
             return _Matrix(weight.codes.data_ptr(), weight.scales.data_ptr(), bias, *shape, block, _EIGHT_BIT)
         checks.floats("weight", weight)
-        checks.plain("weight", weight, weight.dtype, shape[0] * shape[1])
+        checks.plain("weight", weight, weight.dtype, shape[0] * shape[1], remedy="Give it as .contiguous().")
         self._alive.append(weight)
         return _Matrix(weight.data_ptr(), None, bias, *shape, 0, cpu.DTYPE_CODES[weight.dtype])
 

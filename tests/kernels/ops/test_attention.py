@@ -209,7 +209,7 @@ def test_attention_compiles_without_a_graph_break():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda q, k, v, s: (q.double(), k, v, s), "float64"),
+        (lambda q, k, v, s: (q, k, v.double(), s), "v is torch.float64"),
         (lambda q, k, v, s: (q[:, :3], k, v, s), "multiple of kv_heads"),
         (lambda q, k, v, s: (q, k, v[:, :, 1:], s), r"v \[2, 2, 109, 16\]"),
         (lambda q, k, v, s: (q[:1], k, v, s), r"q \[1, 4, 60, 16\]"),

@@ -75,7 +75,11 @@ def test_a_page_has_room_for_a_key_and_a_value_of_each_token_in_each_layer(rng):
         ({"sines": torch.ones(POSITIONS // 2, 16)}, r"sines \[40, 16\]"),
         ({"cosines": torch.ones(POSITIONS, 16)}, r"cosines \[80, 16\]"),
         ({"final_norm": torch.ones(WIDTH, device="meta")}, "final_norm is on meta"),
-        ({"final_norm": torch.ones(WIDTH).double()}, "final_norm holds 64 values of torch.float64.*float32"),
+        ({"final_norm": torch.ones(WIDTH).double()}, "final_norm holds 64 values of torch.float64.*Give it as .float"),
+        (
+            {"head": llama.LinearWeights(torch.ones(WIDTH, WORDS).t())},
+            "weight holds .* not contiguous.*Give it as .contig",
+        ),
         ({"head": llama.LinearWeights(torch.ones(WORDS, WIDTH, device="meta"))}, "weight is on meta"),
     ],
 )
