@@ -10,7 +10,6 @@ sides take turns; the table gives medians, and what does not depend on the machi
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import statistics
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 
 from _table import print_table
+from _text import plays
 from trimtab.models.decoder import Decoder, Read, State
 from trimtab.models.decoders import load_decoder
 from trimtab.models.load import Quantization
@@ -29,7 +29,6 @@ from trimtab.store.resolve import resolve
 from trimtab.text.engine import Engine, Request, Sampling
 
 BRANCHES, SHARED, ENDING, WRITTEN = 12, 340, 8, 6
-DATA = Path(__file__).parent / "data" / "tinyshakespeare.txt.gz"
 COLUMNS = ("side", "seconds", "against shared", "goal", "prompt tokens read", "reused", "same tokens")
 GOALS = {"one by one": ">= 5", "batched": ">= 3.5", "shared": ""}
 Tokens = list[list[int]]
@@ -88,8 +87,7 @@ def compare(decoder: Decoder, tokenizer: Any, rounds: int) -> list[dict[str, Any
 
 def branches(tokenizer: Any) -> list[tuple[int, ...]]:
     """Cut the prompts out of a play."""
-    with gzip.open(DATA, "rt", encoding="utf-8") as file:
-        ids: list[int] = tokenizer(file.read(20_000), add_special_tokens=False).input_ids
+    ids: list[int] = tokenizer(plays()[:20_000], add_special_tokens=False).input_ids
     endings = [ids[SHARED + n * ENDING : SHARED + (n + 1) * ENDING] for n in range(BRANCHES)]
     return [(*ids[:SHARED], *ending) for ending in endings]
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from _process import printed_by
 from _table import print_table
+from _text import plays
 from load import gguf_file
 
 PROMPT, LONG = 32, 512
@@ -48,7 +49,7 @@ SHAPE = {
 COLUMNS = ("model", "what", "threads", "ours", "peer", "theirs", "ratio", "goal")
 HEAD_COLUMNS = ("head", "MB", "rms difference of logits, relative", "largest", "same likeliest token")
 BUFFER_FLOATS = 64 << 20
-TEXT, TEXT_TOKENS = Path(__file__).parent / "data" / "tinyshakespeare.txt.gz", 512
+TEXT_TOKENS = 512
 
 
 def main(argv: list[str]) -> None:
@@ -135,7 +136,8 @@ def compare(model: str, files: Path, threads: int, rounds: int) -> list[dict[str
     seen: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(rounds):
         for side in SIDES:
-            seen[side].append(in_own_process(side, files, threads))
+            words = ("--side", side, "--files", files, "--threads", threads)
+            seen[side].append(printed_by(__file__, *words))
     middle = {
         side: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for side, runs in seen.items()
     }
@@ -161,16 +163,6 @@ def compare(model: str, files: Path, threads: int, rounds: int) -> list[dict[str
 def middle_of(runs: list[dict[str, float]], key: str) -> float:
     """Give the median of one figure over the rounds."""
     return statistics.median(run[key] for run in runs)
-
-
-def in_own_process(side: str, files: Path, threads: int) -> dict[str, float]:
-    """Measure one side in a fresh process."""
-    command = [sys.executable, __file__, "--side", side, "--files", str(files), "--threads", str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{side} failed:\n{done.stderr[-2000:]}")
-    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
 
 
 def measure(side: str, files: Path, threads: int) -> dict[str, float]:
@@ -261,8 +253,6 @@ def llama_cpp_side(_side: str, files: Path, threads: int) -> Reader:
 
 def compare_heads(files: Path) -> list[dict[str, Any]]:
     """Say what each form of the output head changes, everything else being exact."""
-    import gzip
-
     import torch
 
     from trimtab.models.decoder import Read
@@ -270,7 +260,7 @@ def compare_heads(files: Path) -> list[dict[str, Any]]:
     from trimtab.models.load import load_network
     from trimtab.models.tokenizer import read_tokenizer
 
-    text = gzip.decompress(TEXT.read_bytes()).decode()[: 8 * TEXT_TOKENS]
+    text = plays()[: 8 * TEXT_TOKENS]
     ids = tuple(read_tokenizer(files / "nf4")(text).input_ids[:TEXT_TOKENS])
     net: Any = load_network(files / "nf4")
     weights = net.lm_head.weight.numel()

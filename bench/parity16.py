@@ -17,7 +17,6 @@ and the numbers do not depend on how fast the machine is.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import math
 import statistics
@@ -28,7 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quantization_error import print_table, round_e2m1
+from _table import print_table
+from _text import plays
+from quantization_error import round_e2m1
 from trimtab.core.job import Job, Progress, result_of
 from trimtab.models.language_model import LanguageModel
 from trimtab.models.load import load_network
@@ -42,7 +43,6 @@ from trimtab.train.loop import train
 from trimtab.train.request import TrainRequest
 from trimtab.train.settings import TrainSettings
 
-TEXT = Path(__file__).parent / "data" / "tinyshakespeare.txt.gz"
 WINDOW, HELD_OUT_SHARE, HELD_OUT_ROWS = 128, 0.1, 800
 SPECIALS = ("<|end|>", "<|pad|>")
 SHAPE = {
@@ -81,17 +81,17 @@ def main(argv: list[str]) -> None:
     plain, capitals = write_rows(given.out, "plain", str), write_rows(given.out, "capitals", str.upper)
     base = pretrain(given.out, plain)
     perplexities = perplexity_rows(base, plain / "held-out.jsonl")
-    print_table(perplexities)
+    print_table(perplexities, digits=4)
     tuned = [fine_tune(given.out, base, capitals, name, seed) for seed in range(given.seeds) for name in BASES]
     comparisons = compare(base, capitals / "held-out.jsonl", tuned)
-    print_table(comparisons)
+    print_table(comparisons, digits=4)
     if given.json:
         given.json.write_text(json.dumps(perplexities + comparisons, indent=1))
 
 
 def write_rows(out: Path, name: str, change: Any) -> Path:
     """Cut the plays into windows; the last tenth is never trained on."""
-    text = change(gzip.decompress(TEXT.read_bytes()).decode())
+    text = change(plays())
     size = WINDOW - 2
     rows = [text[start : start + size] for start in range(0, len(text) - size, size)]
     first_held_out = int(len(rows) * (1 - HELD_OUT_SHARE))

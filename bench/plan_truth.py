@@ -9,7 +9,6 @@ so that a step of the run does what the plan is about. Time is the median step o
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import statistics
 import subprocess
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from _table import print_table
+from _text import plays
 
-TEXT = Path(__file__).parent / "data" / "tinyshakespeare.txt.gz"
 ROWS, CHARACTERS_A_TOKEN = 64, 8  # more characters than any window holds tokens for
 COMMON = ("accumulate=1", "eval_fraction=0", "loss_on=all", "save_every=1000000")
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -61,7 +60,7 @@ def main(argv: list[str]) -> None:
 
 def write_rows(path: Path) -> Path:
     """Write rows that are longer than every window."""
-    text = gzip.decompress(TEXT.read_bytes()).decode()
+    text = plays()
     longest = 512 * CHARACTERS_A_TOKEN
     starts = (start * longest % (len(text) - longest) for start in range(ROWS))
     rows = (text[start : start + longest] for start in starts)

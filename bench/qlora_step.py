@@ -5,7 +5,7 @@ resident memory, and the ratio. All sides see the same tokens and targets: every
 each row, as in question and answer ("half"). All compute is float32; rank 16 on all linear layers; optimizer AdamW. The
 floor is the time of the step's matrix products alone, every token a target, measured in the same run.
 
-    python bench/qlora_step.py [--rounds 3] [--json rows.json]
+    python bench/qlora_step.py [--rounds 2] [--json rows.json]
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from _process import printed_by
 
 RANK = 16
 SHAPES = ((1, 512), (4, 128))
@@ -54,7 +55,8 @@ def compare(given: argparse.Namespace, shape: tuple[int, int], threads: int, tar
     seen: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(given.rounds):
         for side in SIDES:
-            seen[side].append(in_own_process(side, given.model, shape, threads, targets))
+            words = ("--side", side, "--model", given.model, "--threads", threads, "--shape", *shape)
+            seen[side].append(printed_by(__file__, *words, "--targets", targets))
     seconds = {side: statistics.median(s for run in runs for s in run["seconds"]) for side, runs in seen.items()}
     peak = {side: max(run["peak_bytes"] for run in runs) for side, runs in seen.items()}
     ours, tokens = seconds["trimtab"], shape[0] * shape[1]
@@ -84,15 +86,6 @@ def compare(given: argparse.Namespace, shape: tuple[int, int], threads: int, tar
             ">= 2.0",
         ),
     ]
-
-
-def in_own_process(side: str, model: str, shape: tuple[int, int], threads: int, targets: str) -> dict[str, Any]:
-    """Measure one side in a fresh process."""
-    command = [sys.executable, __file__, "--side", side, "--model", model, "--threads", str(threads)]
-    command += ["--shape", str(shape[0]), str(shape[1]), "--targets", targets]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
 
 
 def measure(side: str, model: str, shape: tuple[int, int], threads: int, targets: str) -> dict[str, Any]:

