@@ -24,7 +24,7 @@ def home() -> Path:
 
 
 def forced_kernels() -> str | None:
-    """Give the implementation that ``TRIMTAB_KERNELS`` asks for ("reference", "cpu", "triton"), or None."""
+    """Give the implementation that ``TRIMTAB_KERNELS`` asks for ("auto", "reference", "cpu"), or None."""
     return os.environ.get(KERNELS_VARIABLE) or None
 
 
