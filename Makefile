@@ -73,5 +73,5 @@ $(VENV)/.assets: $(VENV)/.test-extras
 	touch $@
 
 $(VENV)/.peers: $(VENV)/.test-extras
-	$(PIP) install llama-cpp-python==0.3.36 lm-eval==0.4.13
+	$(PIP) install llama-cpp-python==0.3.36
 	touch $@
