@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _table import print_table
 from torch import Tensor
 
+from _table import print_table
 from trimtab.quant import FOUR_BIT_KINDS, quantize
 from trimtab.store.safetensors import TensorFile
 
