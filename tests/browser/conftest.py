@@ -21,6 +21,8 @@ DELAY_S = 0.008
 WAIT_MS = 8000
 USUAL = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce"}
 """Motion costs a machine without a GPU more than all else."""
+FORGET = "if (!sessionStorage.known) { localStorage.clear(); sessionStorage.known = 'here'; }"
+"""In a new tab; a reload remembers."""
 Opening = Callable[..., Page]
 
 
@@ -34,7 +36,7 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     write_run(root, "demo")
@@ -42,13 +44,13 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(runs_folder: Path) -> Iterator[Running]:
     with serving.serving(serving.service(delay_s=DELAY_S), runs_folder=runs_folder) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def blank(browser: Browser, server: Running) -> Iterator[Page]:
     """Give a page of the server's origin, for tests of its modules alone."""
     page = browser.new_page()
@@ -63,18 +65,33 @@ def problems() -> list[str]:
     return []
 
 
-@pytest.fixture
-def opening(browser: Browser, server: Running, problems: list[str]) -> Iterator[Opening]:
-    """Give what opens the page in a browser of its own, with options of a browser's context."""
-    contexts: list[BrowserContext] = []
+@pytest.fixture(scope="session")
+def contexts(browser: Browser) -> Iterator[dict[str, BrowserContext]]:
+    """Keep one context for each set of options: a new one would fetch every file of the page again."""
+    kept: dict[str, BrowserContext] = {}
+    yield kept
+    for context in kept.values():
+        context.close()
 
-    def open_page(path: str = "#/chat", *, url: str = server.url, tokens: int = TOKENS, **options) -> Page:
-        context = browser.new_context(**(USUAL | options))
-        contexts.append(context)
-        context.set_default_timeout(WAIT_MS)
+
+@pytest.fixture
+def opening(
+    browser: Browser, server: Running, problems: list[str], contexts: dict[str, BrowserContext]
+) -> Iterator[Opening]:
+    """Give what opens the page in a browser that remembers nothing, with options of a browser's context."""
+
+    def open_page(
+        path: str = "#/chat", *, url: str = server.url, tokens: int = TOKENS, clock: bool = False, **options
+    ) -> Page:
+        named = json.dumps(options, sort_keys=True)
+        if named not in contexts:
+            contexts[named] = browser.new_context(**(USUAL | options))
+            contexts[named].set_default_timeout(WAIT_MS)
+        page = contexts[named].new_page()
         sampling = json.dumps({"max_tokens": tokens, "seed": 1})
-        context.add_init_script(f"localStorage['trimtab.sampling'] ??= {json.dumps(sampling)}")
-        page = context.new_page()
+        page.add_init_script(FORGET + f"localStorage['trimtab.sampling'] ??= {json.dumps(sampling)}")
+        if clock:
+            page.clock.install()  # so that the test can put it forward
         page.on("console", lambda said: said.type in ("error", "warning") and problems.append(said.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: _check_address(request.url, url, problems))
@@ -82,8 +99,9 @@ def opening(browser: Browser, server: Running, problems: list[str]) -> Iterator[
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for context in contexts.values():
+        for page in context.pages:
+            page.close()
     assert not problems
 
 

@@ -10,6 +10,9 @@ from playwright.sync_api import expect
 from run_folders import append, row, write_run
 from trimtab.train.metrics import Metrics
 
+LATER_MS = 3000
+"""Longer than from one look at a run to the next."""
+
 
 def key(page, chart=0):
     return page.locator(".chart-key").nth(chart)
@@ -31,40 +34,45 @@ def test_a_run_opens_from_the_list(opening):
 
 
 def test_a_run_that_begins_appears_in_the_list(opening, runs_folder):
-    page = opening("#/runs")
+    page = opening("#/runs", clock=True)
     expect(page.locator(".run").first).to_be_visible()
     write_run(runs_folder, "newcomer")
+    page.clock.fast_forward(LATER_MS)
     expect(page.get_by_role("link", name=re.compile("^newcomer"))).to_be_visible()
 
 
 def test_curves_grow_while_a_run_trains(opening, runs_folder):
-    page = opening("#/runs/live")
+    page = opening("#/runs/live", clock=True)
     expect(key(page, 2)).to_contain_text("60.0")
     expect(page.get_by_role("progressbar")).to_have_attribute("value", "0.5")
     append(runs_folder / "live", [row(n) for n in range(11, 16)])
+    page.clock.fast_forward(LATER_MS)
     expect(key(page, 2)).to_contain_text("65.0")
     expect(page.get_by_role("progressbar")).to_have_attribute("value", "0.75")
 
 
 def test_a_run_that_is_taken_up_from_an_earlier_step_is_drawn_anew(opening, runs_folder):
     folder = write_run(runs_folder, "again", running=True, finished=False)
-    page = opening("#/runs/again")
+    page = opening("#/runs/again", clock=True)
     expect(key(page, 2)).to_contain_text("60.0")
     Metrics(folder).rewind(4)
+    page.clock.fast_forward(LATER_MS)
     expect(key(page, 2)).to_contain_text("54.0")
 
 
 def test_a_run_that_ends_is_told_and_no_longer_asked_about(opening, runs_folder):
     folder = write_run(runs_folder, "ending", running=True, finished=False)
-    page = opening("#/runs/ending")
+    page = opening("#/runs/ending", clock=True)
     expect(page.locator(".badge")).to_have_text("Running")
     (folder / "adapter").mkdir()
     (folder / "lock").write_text("")
+    page.clock.fast_forward(LATER_MS)
     expect(page.locator(".badge")).to_have_text("Finished")
     expect(page.get_by_role("status")).to_have_text("ending: finished")
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    page.wait_for_timeout(1800)
+    page.clock.fast_forward(LATER_MS)
+    page.wait_for_timeout(100)
     assert not asked
 
 

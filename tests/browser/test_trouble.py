@@ -93,7 +93,7 @@ def test_a_damaged_history_does_not_keep_the_page_from_opening(opening):
 def test_a_browser_without_storage_still_chats(opening):
     page = opening("#/runs")
     refuse = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('denied') } })"
-    page.context.add_init_script(refuse)
+    page.add_init_script(refuse)
     page.goto(page.url.replace("#/runs", "#/chat"))
     page.reload()
     send(page, "hello")
@@ -108,7 +108,7 @@ def test_without_a_model_the_page_says_how_to_start_one(opening, tmp_path):
         expect(page.get_by_text("trimtab serve smollm2")).to_be_visible()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def guarded(runs_folder):
     with serving.serving(serving.service(), token=TOKEN, runs_folder=runs_folder) as running:
         yield running

@@ -43,7 +43,7 @@ class Chat {
     const bar = h("div.bar", {}, this.sidebar.opener, this.models.element, h("span.grow"), this.compare, this.settings);
     this.element = h("div.chat", {}, this.sidebar.element, this.sidebar.backdrop, h("div.desk", {}, bar, this.log, this.composer.element), this.drawer.element);
     this.onKey = (event) => this.key(event);
-    addEventListener("pagehide", () => this.working && this.keepOn(this.conversation)); // what came so far stays
+    addEventListener("pagehide", () => this.close());
     store.watch((all) => {
       this.all = all;
       this.sidebar.draw(all, this.conversation.id);
@@ -160,6 +160,13 @@ class Chat {
     this.working?.abort();
     this.working = null;
     this.composer.work(false);
+  }
+
+  /** The page goes: what came so far stays, as after a stop. */
+  close() {
+    if (!this.working) return;
+    this.keepOn(this.conversation);
+    this.stop();
   }
 
   keep(conversation = this.conversation) {
