@@ -39,6 +39,27 @@ def test_loss_and_every_gradient_equal_the_full_computation(
     torch.testing.assert_close(found_grads, expected_grads, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("learning", [(0,), (1,), (2,), (0, 2), (1, 2)])
+def test_each_part_gets_its_gradient_where_others_are_frozen(learning: tuple[int, ...]) -> None:
+    leaves = [draw(9, 16), draw(50, 16, seed=1), draw(50, seed=2)]
+    for index in learning:
+        leaves[index].requires_grad_()
+    hidden, weight, bias = leaves
+    targets, head = torch.arange(9), Head(weight, bias)
+    wanted = [leaves[index] for index in learning]
+    expected = torch.autograd.grad(full_loss(hidden, weight, bias, targets, head), wanted)
+    found = torch.autograd.grad(target_cross_entropy(hidden, targets, head, chunk_rows=4), wanted)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_second_backward_pass_is_refused_instead_of_scaling_twice() -> None:
+    hidden = draw(3, 16).requires_grad_()
+    loss = target_cross_entropy(hidden, torch.tensor([1, 2, 3]), Head(draw(50, 16, seed=1)))
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="carried back twice"):
+        loss.backward()
+
+
 def test_no_rows_cost_nothing_and_give_zero() -> None:
     weight = draw(50, 16)
     assert target_cross_entropy(draw(0, 16), torch.zeros(0, dtype=torch.long), Head(weight)).item() == 0.0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from trimtab.nn.fuse import FusedRmsNorm, GatedMlp, fuse
@@ -115,3 +118,19 @@ def test_memory_that_is_used_again_is_not_taken_for_the_output() -> None:
 def test_outside_the_block_nothing_is_offered(grad: bool) -> None:
     x = torch.ones(4, requires_grad=grad)
     assert not is_recomputed(offer(x * 2, lambda: x * 2))
+
+
+def test_what_a_checkpoint_lets_go_of_is_not_held_by_a_recipe() -> None:
+    seen: list[weakref.ref[Tensor]] = []
+
+    def layer(x: Tensor) -> Tensor:
+        inner = x * 2
+        seen.append(weakref.ref(inner))
+        return offer(inner.exp(), lambda: inner.exp()) * 3
+
+    x = torch.randn(8, requires_grad=True)
+    with recomputing():
+        y = checkpoint(layer, x, use_reentrant=False)
+        assert seen[0]() is None
+    (found,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(found, 6 * (2 * x).exp())

@@ -29,14 +29,17 @@ class LanguageModel:
         Raises:
             RangeError: it has no output head.
         """
-        head = cast(Any, net).get_output_embeddings()
-        if head is None:
+        if cast(Any, net).get_output_embeddings() is None:
             raise RangeError(f"{type(net).__name__} has no output head: it is no language model.")
         self.net = net
-        self.head_module: nn.Module = head
         self.config: Any = cast(Any, net).config
         self.seq2seq = bool(self.config.is_encoder_decoder)
         self.head = self._understand_head()
+
+    @property
+    def head_module(self) -> Any:
+        """The output head as it is now: somebody may wrap or replace it."""
+        return cast(Any, self.net).get_output_embeddings()
 
     @property
     def device(self) -> torch.device:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 CHUNK_BYTES = 96 << 20
 LEAST_CHUNK_ROWS = 16
@@ -81,7 +82,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             rows, chosen = hidden[begin : begin + chunk_rows], targets[begin : begin + chunk_rows, None]
             loss, grad = _loss_and_gradient(head.logits(rows), chosen, head)
             total += loss
-            if not (wants_hidden or wants_weight):
+            if grad_hidden is grad_weight is grad_bias is None:
                 continue
             grad = grad.to(weight.dtype)
             if grad_hidden is not None:
@@ -94,8 +95,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = (None if g is None else g.mul_(upstream[0].to(g.dtype)) for g in ctx.gradients)
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            raise RuntimeError("the loss was carried back twice. Compute it again for a second backward pass.")
+        scaled = (None if g is None else g.mul_(upstream[0].to(g.dtype)) for g in gradients)
         return (*scaled, None, None, None)
 
 

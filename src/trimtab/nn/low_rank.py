@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from trimtab.kernels import ops
 from trimtab.nn.linear import QuantizedLinear, input_grad
@@ -44,6 +45,7 @@ class _Adapted(torch.autograd.Function):
         return y.addmm_(low, b.t(), alpha=scaling)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         x, low, a, b = ctx.saved_tensors
         grad = upstream[0].contiguous()

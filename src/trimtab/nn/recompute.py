@@ -37,7 +37,17 @@ class _Kitchen:
         self._last: tuple[Recipe, Tensor] | None = None
 
     def offer(self, output: Tensor, recipe: Recipe) -> None:
-        self._recipes[output.untyped_storage()._cdata] = (weakref.ref(output), recipe)
+        """Take a recipe for as long as the output lives; afterwards only a backward pass that needs it holds it.
+
+        Of a layer that a checkpoint computes again nobody keeps outputs, so that their inputs must not be kept either.
+        """
+        place = output.untyped_storage()._cdata
+
+        def forget(dead: weakref.ref[Tensor]) -> None:
+            if place in self._recipes and self._recipes[place][0] is dead:
+                del self._recipes[place]
+
+        self._recipes[place] = (weakref.ref(output, forget), recipe)
 
     def recipe_of(self, tensor: Tensor) -> Recipe | None:
         reference, recipe = self._recipes.get(tensor.untyped_storage()._cdata, (None, None))
