@@ -15,10 +15,10 @@ typedef struct {
  * Needs AVX2; gives 0 where memory is short. */
 int multiply_integer(const product4 *products, int count, const float *x, int level, int threads);
 
-/* The most vectors that are multiplied together. */
-#define MOST_INTEGER_VECTORS 16
+/* The most vectors, and the most matrices, that are multiplied together. */
+enum { MOST_INTEGER_VECTORS = 16, MOST_PRODUCTS = 4 };
 
-/* One matrix times any number of vectors x (count, cols): y (count, rows), each with the same bits as alone. */
-int multiply_integer_few(const product4 *product, const float *x, int64_t count, int level, int threads);
+/* The same for any number of vectors x (count, cols), to y (count, rows) of each: the same bits as alone. */
+int multiply_integer_few(const product4 *products, int matrices, const float *x, int64_t count, int level, int threads);
 
 #endif

@@ -1,24 +1,24 @@
-/* Several vectors times a 4-bit matrix, in integers: codes are looked up once for all of them. Each vector's result has
+/* Several vectors times 4-bit matrices, in integers: codes are looked up once for all of them. Each vector's result has
  * the same bits as alone, so that what stands beside it in a batch changes nothing.
  */
-#include "4bit_integer_parts.h"
+#include "integer_parts.h"
 
 #if HAVE_X86
 
 typedef struct {
-    const weight4 *w;
+    const product4 *products; /* with one table, block size and column count */
+    int matrices;
     const rounded *x; /* one for each vector */
-    int64_t count;
+    int64_t count, cols;
     const int16_t *levels;
-    const float *ones, *bias;
-    float *y;
+    const float *ones;
 } few_work;
 
 /* Dot products of ROWS rows with `count` vectors, to out (count, ROWS). */
 TARGET_AVX512 static void dots_avx512(const uint8_t *const codes[ROWS], const float *const scales[ROWS],
                                       const few_work *job, float *out) {
     const __m512i table = _mm512_loadu_si512(job->levels);
-    const int64_t cols = job->w->cols;
+    const int64_t cols = job->cols;
     __m512 sums[MOST_INTEGER_VECTORS][ROWS];
     for (int64_t v = 0; v < job->count; v++)
         for (int r = 0; r < ROWS; r++) sums[v][r] = _mm512_setzero_ps();
@@ -40,7 +40,8 @@ TARGET_AVX512 static void dots_avx512(const uint8_t *const codes[ROWS], const fl
         }
         for (int64_t v = 0; v < job->count; v++) {
             const int16_t *x = job->x[v].values + k;
-            const __m256 theirs = _mm256_castpd_ps(_mm256_broadcast_sd((const double *)(job->x[v].scales + unit)));
+            const __m128d pair = _mm_castps_pd(two_floats(job->x[v].scales + unit));
+            const __m256 theirs = _mm256_castpd_ps(_mm256_broadcastsd_pd(pair));
             const __m512 products = _mm512_castps256_ps512(_mm256_mul_ps(ours, theirs));
             __m512i dot[ROWS];
             for (int r = 0; r < ROWS; r++) dot[r] = _mm512_setzero_si512();
@@ -75,7 +76,7 @@ TARGET_AVX2 static void dots_avx2(const uint8_t *const codes[ROWS], const float 
     __m256 sums[MOST_INTEGER_VECTORS][ROWS];
     for (int64_t v = 0; v < job->count; v++)
         for (int r = 0; r < ROWS; r++) sums[v][r] = _mm256_setzero_ps();
-    for (int64_t k = 0, unit = 0; k < job->w->cols; k += GROUP, unit++)
+    for (int64_t k = 0, unit = 0; k < job->cols; k += GROUP, unit++)
         for (int r = 0; r < ROWS; r++) {
             __m256i level[4];
             look_up_avx2(codes[r] + k / 2, low_table, high_table, level);
@@ -92,8 +93,9 @@ TARGET_AVX2 static void dots_avx2(const uint8_t *const codes[ROWS], const float 
     for (int64_t v = 0; v < job->count; v++) _mm_storeu_ps(out + v * ROWS, sum_lanes(sums[v]));
 }
 
-static void multiply_rows(const few_work *job, int64_t from, int64_t to, float *scratch, int level) {
-    const weight4 *w = job->w;
+static void multiply_rows(const few_work *job, const product4 *product, int64_t from, int64_t to, float *scratch,
+                          int level) {
+    const weight4 *w = product->w;
     const int64_t units = w->cols / unit_of(w);
     decoded_scales decoded = {.run = -1};
     for (int64_t row = from; row < to; row += ROWS) {
@@ -109,54 +111,68 @@ static void multiply_rows(const few_work *job, int64_t from, int64_t to, float *
         (level >= AVX512 ? dots_avx512 : dots_avx2)(codes, scales, job, out);
         for (int64_t v = 0; v < job->count; v++)
             for (int64_t r = 0; r < rows; r++)
-                job->y[v * w->rows + row + r] = out[v * ROWS + r] + (job->bias ? job->bias[row + r] : 0.0f);
+                product->y[v * w->rows + row + r] = out[v * ROWS + r] + (product->bias ? product->bias[row + r] : 0.0f);
     }
 }
 
-/* Vectors rounded for one matrix, and scratch for each thread, in one piece of memory. */
-static char *round_vectors(const weight4 *w, const float *x, int64_t count, int threads, int level, rounded *in,
-                           float **ones, float **scratch) {
+/* One thread's share of the rows of all matrices, in groups of ROWS. */
+static void multiply_share(const few_work *job, int64_t from, int64_t to, float *scratch, int level) {
+    for (int i = 0; i < job->matrices; i++) {
+        const int64_t rows = job->products[i].w->rows, groups = blocks_of(rows, ROWS);
+        if (from < groups && to > 0)
+            multiply_rows(job, job->products + i, larger(from, 0) * ROWS, smaller(to * ROWS, rows), scratch, level);
+        from -= groups, to -= groups;
+    }
+}
+
+/* Room for rounded vectors and for scratch of each thread, in one piece of memory. */
+static char *make_room(const weight4 *w, int64_t count, int threads, rounded *in, float **ones, float **scratch) {
     const int64_t units = w->cols / unit_of(w);
     const size_t values = (size_t)w->cols * sizeof(int16_t), scales = (size_t)(ROWS * units) * sizeof(float);
     const size_t each = (values + scales + 63) & ~(size_t)63;
     char *memory = aligned_alloc(64, each * (size_t)count + ((scales * (size_t)(1 + threads) + 63) & ~(size_t)63));
     if (!memory) return NULL;
-    const float step = round_table(w->table).step;
-    for (int64_t v = 0; v < count; v++) {
+    for (int64_t v = 0; v < count; v++)
         in[v] = (rounded){(int16_t *)(memory + each * (size_t)v), (float *)(memory + each * (size_t)v + values)};
-        round_vector(x + v * w->cols, w, step, level, in + v);
-    }
     *ones = (float *)(memory + each * (size_t)count), *scratch = *ones + ROWS * units;
     for (int64_t i = 0; i < ROWS * units; i++) (*ones)[i] = 1.0f;
     return memory;
 }
 
-static int multiply_some(const product4 *product, const float *x, int64_t count, int level, int threads) {
-    const weight4 *w = product->w;
-    const int64_t units = w->cols / unit_of(w), groups = blocks_of(w->rows, ROWS);
-    if (w->rows * w->cols * count < PARALLEL_FROM || threads < 1) threads = 1;
+static int multiply_some(const product4 *products, int matrices, const float *x, int64_t count, int level, int threads) {
+    const weight4 *w = products[0].w;
+    const int64_t units = w->cols / unit_of(w);
+    int64_t groups = 0;
+    for (int i = 0; i < matrices; i++) groups += blocks_of(products[i].w->rows, ROWS);
+    if (groups * ROWS * w->cols * count < PARALLEL_FROM || threads < 1) threads = 1;
     rounded in[MOST_INTEGER_VECTORS];
     float *ones, *scratch;
-    char *memory = round_vectors(w, x, count, threads, level, in, &ones, &scratch);
+    char *memory = make_room(w, count, threads, in, &ones, &scratch);
     if (!memory) return 0;
     const integer_table table = round_table(w->table);
-    const few_work job = {w, in, count, table.level, ones, product->bias, product->y};
-#pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
-    for (int t = 0; t < threads; t++)
-        multiply_rows(&job, groups * t / threads * ROWS, smaller(groups * (t + 1) / threads * ROWS, w->rows),
-                      scratch + t * ROWS * units, level);
+    const few_work job = {products, matrices, in, count, w->cols, table.level, ones};
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+#pragma omp for schedule(static)
+        for (int64_t v = 0; v < count; v++) round_vector(x + v * w->cols, w, table.step, level, in + v);
+#pragma omp for schedule(static, 1)
+        for (int t = 0; t < threads; t++)
+            multiply_share(&job, groups * t / threads, groups * (t + 1) / threads, scratch + t * ROWS * units, level);
+    }
     free(memory);
     return 1;
 }
 
-int multiply_integer_few(const product4 *product, const float *x, int64_t count, int level, int threads) {
-    const weight4 *w = product->w;
+int multiply_integer_few(const product4 *products, int matrices, const float *x, int64_t count, int level, int threads) {
+    const weight4 *w = products[0].w;
     const int64_t most = count == 1 || w->block < GROUP ? 1 : MOST_INTEGER_VECTORS;
     for (int64_t done = 0; done < count; done += most) {
         const int64_t here = smaller(most, count - done);
-        const product4 part = {w, product->bias, product->y + done * w->rows};
-        if (here > 1 ? !multiply_some(&part, x + done * w->cols, here, level, threads)
-                     : !multiply_integer(&part, 1, x + done * w->cols, level, threads))
+        product4 part[MOST_PRODUCTS] = {{0}};
+        for (int i = 0; i < matrices; i++)
+            part[i] = (product4){products[i].w, products[i].bias, products[i].y + done * products[i].w->rows};
+        if (here > 1 ? !multiply_some(part, matrices, x + done * w->cols, here, level, threads)
+                     : !multiply_integer(part, matrices, x + done * w->cols, level, threads))
             return 0;
     }
     return 1;

@@ -4,7 +4,8 @@
 #include "matrix.h"
 
 #include "4bit_integer.h"
-#include "8bit_integer.h"
+#include "8bit_panels.h"
+#include "lanes.h"
 #include "many_rows.h"
 
 enum { FEW = 16, TOGETHER = 4, STRETCH = 32 }; /* vectors, rows and columns that are in work at a time, at most */
@@ -22,12 +23,6 @@ enum { FEW = 16, TOGETHER = 4, STRETCH = 32 }; /* vectors, rows and columns that
 #define FROM_BFLOAT_AVX512(from) \
     _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(from))), 16))
 #define FROM_BYTE_AVX512(from) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(from))))
-
-TARGET_AVX2 INLINE float sum_avx2(__m256 lanes) {
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
-    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
-    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
-}
 
 /* Dot products of TOGETHER rows, `stride` bytes apart, with `count` vectors x (count, cols), to out (count, TOGETHER).
  * A scale for each `block` of a row, or none; blocks are whole rows or multiples of STRETCH, cols is a multiple of 16.
@@ -152,23 +147,21 @@ static int in_integers(const matrix *m, arithmetic how) {
     return m->kind == FOUR_BIT && !how.exact && m->cols % GROUP == 0;
 }
 
-static int bytes_in_integers(const matrix *m, arithmetic how) {
-    return m->kind == EIGHT_BIT && !how.exact && m->block == INTEGER_BLOCK && m->cols % GROUP == 0 && m->rows >= TOGETHER &&
-           m->cols <= MOST_INTEGER_COLS;
+static int multiply_in_panels(const matrix *m, const float *x, int64_t count, float *y, arithmetic how) {
+    const panels8 panels = {m->values, m->scales, m->bias, m->rows, m->cols};
+    return multiply_panels(&panels, x, count, y, how.level, how.threads);
 }
 
 static int multiply_read(const matrix *m, const float *x, int64_t count, float *y, arithmetic how) {
+    if (m->kind == PANELS) return multiply_in_panels(m, x, count, y, how);
     const many_rows job = {{m, decode_matrix, x, m->cols}, {0}, 1, count, m->rows, m->bias, y, how.level};
     return !count || multiply_many(&job, how.threads);
 }
 
 static int multiply_written(const matrix *m, const float *x, int64_t count, float *y, arithmetic how) {
+    if (m->kind == PANELS) return multiply_in_panels(m, x, count, y, how);
     if (in_integers(m, how))
-        return multiply_integer_few(&(product4){m->values, m->bias, y}, x, count, how.level, how.threads);
-    if (bytes_in_integers(m, how)) {
-        const bytes8 bytes = {m->values, m->scales, m->bias, m->rows, m->cols};
-        return multiply_bytes(&bytes, x, count, y, how.level, how.threads);
-    }
+        return multiply_integer_few(&(product4){m->values, m->bias, y}, 1, x, count, how.level, how.threads);
     const int whole_groups = m->kind == FOUR_BIT && m->cols % GROUP == 0;
     if (!whole_groups && !fits_in_place(m)) return multiply_read(m, x, count, y, how);
     for (int64_t done = 0; done < count; done += FEW) {
@@ -186,19 +179,29 @@ int multiply(const matrix *m, vectors in, float *y, arithmetic how) {
            multiply_read(m, in.x + in.written * m->cols, in.read, y + in.written * m->rows, how);
 }
 
-int multiply_several(const matrix *const *m, int matrices, vectors in, float *const *y, arithmetic how) {
-    enum { MOST = 4 };
-    product4 products[MOST];
-    int alike = matrices <= MOST && in.written == 1 && !in.read;
-    for (int i = 0; alike && i < matrices; i++) {
+/* Products that can be done at once, with vectors that are rounded once. */
+static int in_integers_together(const matrix *const *m, int matrices, arithmetic how) {
+    if (matrices > MOST_PRODUCTS || !in_integers(m[0], how)) return 0;
+    const weight4 *first = m[0]->values;
+    for (int i = 1; i < matrices; i++) {
         const weight4 *w = m[i]->values;
-        alike = in_integers(m[i], how) && w->block == ((const weight4 *)m[0]->values)->block &&
-                w->table == ((const weight4 *)m[0]->values)->table;
-        products[i] = (product4){w, m[i]->bias, y[i]};
+        if (!in_integers(m[i], how) || w->block != first->block || w->table != first->table) return 0;
     }
-    if (alike) return multiply_integer(products, matrices, in.x, how.level, how.threads);
-    for (int i = 0; i < matrices; i++)
-        if (!multiply(m[i], in, y[i], how)) return 0;
+    return 1;
+}
+
+int multiply_several(const matrix *const *m, int matrices, vectors in, float *const *y, arithmetic how) {
+    const int together = in.written && in_integers_together(m, matrices, how);
+    if (together) {
+        product4 products[MOST_PRODUCTS];
+        for (int i = 0; i < matrices; i++) products[i] = (product4){m[i]->values, m[i]->bias, y[i]};
+        if (!multiply_integer_few(products, matrices, in.x, in.written, how.level, how.threads)) return 0;
+    }
+    for (int i = 0; i < matrices; i++) {
+        const int64_t first = together ? in.written : 0;
+        const vectors rest = {in.x + first * m[i]->cols, in.written - first, in.read};
+        if (!multiply(m[i], rest, y[i] + first * m[i]->rows, how)) return 0;
+    }
     return 1;
 }
 

@@ -4,13 +4,13 @@
 
 #include "trimtab.h"
 
-/* FOUR_BIT: values is a weight4. EIGHT_BIT: int8 codes with a scale for each `block` of a row. Else plain values of a
- * dtype of trimtab.h. */
-enum { FOUR_BIT = 4, EIGHT_BIT = 8 };
+/* FOUR_BIT: values is a weight4. EIGHT_BIT: int8 codes with a scale for each `block` of a row. PANELS: as 8bit_panels.h
+ * has them; never exact, and no row of it can be read. Else plain values of a dtype of trimtab.h. */
+enum { FOUR_BIT = 4, EIGHT_BIT = 8, PANELS = 9 };
 
 typedef struct {
     const void *values;
-    const float *scales; /* (rows, cols / block), of EIGHT_BIT */
+    const float *scales; /* of EIGHT_BIT, (rows, cols / block), and of PANELS */
     const float *bias;   /* (rows), or NULL */
     int64_t rows, cols, block;
     int kind;
@@ -35,7 +35,7 @@ int multiply(const matrix *m, vectors in, float *y, arithmetic how);
 /* The same for several matrices with one x; y[i] is the output of matrix i. */
 int multiply_several(const matrix *const *m, int matrices, vectors in, float *const *y, arithmetic how);
 
-/* Writes a row of the matrix, without bias, as float32. */
+/* Writes a row of the matrix, without bias, as float32; not of PANELS. */
 void read_row(const matrix *m, int64_t row, float *out, int level);
 
 #endif

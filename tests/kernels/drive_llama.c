@@ -21,6 +21,10 @@ static matrix random_matrix(int64_t rows, int64_t cols, int kind) {
         m.block = cols % 32 ? cols : 32;
         m.values = random_bytes((size_t)(rows * cols));
         m.scales = random_floats((size_t)(rows * (cols / m.block)));
+    } else if (kind == PANELS) {
+        const size_t filled = (size_t)(rows + 15) / 16 * 16;
+        m.values = random_bytes(filled * (size_t)cols);
+        m.scales = random_floats(filled * (size_t)(cols / 32));
     } else if (kind == FLOAT32) m.values = random_floats((size_t)(rows * cols));
     else { /* small finite numbers in both 16-bit types */
         uint16_t *values = unset_bytes((size_t)(rows * cols) * 2);
@@ -44,8 +48,9 @@ static long drive(int64_t width, int64_t inner, int64_t heads, int64_t kv_heads,
         layers[l].input_norm = random_floats((size_t)width), layers[l].middle_norm = random_floats((size_t)width);
         layers[l].query_norm = l ? random_floats((size_t)head) : NULL, layers[l].key_norm = layers[l].query_norm;
     }
+    const int head_kind = kind == EIGHT_BIT && width % 64 == 0 ? PANELS : kind;
     const llama m = {LAYERS, width, inner, {heads, kv_heads, head, kind == FLOAT32 ? 9 : 0, 0.3f}, 1e-5f, layers,
-                     random_floats((size_t)width), random_matrix(WORDS, width, kind), random_matrix(WORDS, width, kind),
+                     random_floats((size_t)width), random_matrix(WORDS, width, kind), random_matrix(WORDS, width, head_kind),
                      random_floats((size_t)(POSITIONS * head / 2)), random_floats((size_t)(POSITIONS * head / 2)), lora};
     float *pages[3][PAGES];
     for (int s = 0; s < 3; s++)

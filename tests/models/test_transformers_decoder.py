@@ -128,7 +128,7 @@ def test_forgetting_what_cannot_be_forgotten_is_refused(decoders, family):
 def test_a_fork_outside_of_what_was_read_is_refused(decoders, at):
     state = decoders["llama"].start()
     read(decoders["llama"], state, tokens(8))
-    with pytest.raises(RangeError, match=f"fork at {at}: allowed is 0 to 8"):
+    with pytest.raises(RangeError, match=rf"fork\(at={at}\) of a state of 8 tokens. Allowed: 0 to 8"):
         state.fork(at)
 
 
@@ -195,6 +195,25 @@ def test_a_closed_state_holds_nothing_and_reads_nothing(decoders):
     assert state.bytes == 0
     with pytest.raises(RangeError, match="closed"):
         read(decoders["llama"], state, (1,))
+
+
+def test_a_closed_state_that_had_read_nothing_stops_the_others(decoders):
+    state, closed = decoders["llama"].start(), decoders["llama"].start()
+    closed.close()
+    with pytest.raises(RangeError, match="closed"):
+        decoders["llama"].read([Read(state, (1,) * 9), Read(closed, (1,))])
+    assert state.length == 0
+
+
+def test_a_state_of_another_decoder_is_refused(decoders):
+    with pytest.raises(RangeError, match="of another decoder"):
+        decoders["llama"].read([Read(decoders["gpt_neox"].start(), (1,))])
+
+
+def test_states_that_were_read_in_one_batch_share_its_memory(decoders):
+    states = [decoders["llama"].start() for _ in range(3)]
+    decoders["llama"].read([Read(state, tuple(tokens(5))) for state in states])
+    assert states[0].parts() == states[1].parts() == states[2].parts()
 
 
 def test_an_encoder_decoder_is_refused():

@@ -16,11 +16,15 @@ from trimtab.kernels._library import function
 from trimtab.kernels.choose import implementation
 from trimtab.kernels.llama_weights import (
     LINEARS,
+    PANEL_BLOCK,
+    PANEL_COLUMNS,
+    PANEL_ROWS,
     Blocks8bit,
     Factors,
     LayerWeights,
     LinearWeights,
     LlamaWeights,
+    Panels8bit,
     check_heads,
     shape_of,
 )
@@ -32,7 +36,7 @@ PAGE_TOKENS = 32
 RANK_UNIT = 16
 """Ranks are padded with zeros to a multiple of this."""
 
-_FOUR_BIT, _EIGHT_BIT = 4, 8
+_FOUR_BIT, _EIGHT_BIT, _PANELS = 4, 8, 9
 
 _CPU = torch.device("cpu")
 
@@ -249,6 +253,14 @@ class NativeLlama:
             self._alive.append(weight)
             block = shape[1] // blocks
             return _Matrix(weight.codes.data_ptr(), weight.scales.data_ptr(), bias, *shape, block, _EIGHT_BIT)
+        if isinstance(weight, Panels8bit):
+            if shape[1] % PANEL_COLUMNS:
+                raise RangeError(f"panels of {shape[1]} columns. Allowed: a multiple of {PANEL_COLUMNS}.")
+            filled = -(-shape[0] // PANEL_ROWS) * PANEL_ROWS
+            checks.plain("codes", weight.codes, torch.int8, filled * shape[1])
+            checks.plain("scales", weight.scales, torch.float32, filled * (shape[1] // PANEL_BLOCK))
+            self._alive.append(weight)
+            return _Matrix(weight.codes.data_ptr(), weight.scales.data_ptr(), bias, *shape, PANEL_BLOCK, _PANELS)
         checks.floats("weight", weight)
         checks.plain("weight", weight, weight.dtype, shape[0] * shape[1], remedy="Give it as .contiguous().")
         self._alive.append(weight)

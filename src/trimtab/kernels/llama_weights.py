@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 from trimtab.core.errors import RangeError
@@ -16,6 +17,15 @@ MOST_GROUPED = 48
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a block, in the order of ``csrc/llama.h``."""
 
+PANEL_ROWS = 16
+"""Rows of a panel of 8-bit integers."""
+
+PANEL_BLOCK = 32
+"""Columns of a panel that share a factor."""
+
+PANEL_COLUMNS = 64
+"""The columns of a matrix in panels are a multiple of this."""
+
 
 @dataclass(frozen=True)
 class Blocks8bit:
@@ -25,7 +35,37 @@ class Blocks8bit:
     scales: Tensor
 
 
-Weight: TypeAlias = Packed4bit | Blocks8bit | Tensor
+@dataclass(frozen=True)
+class Panels8bit:
+    """A matrix of 8-bit integers, in the order in which written tokens are multiplied fastest, never exactly.
+
+    Attributes:
+        codes: int8 (panels, cols / 2, PANEL_ROWS, 2); rows that fill up the last panel are zero.
+        scales: float32 (panels, cols / PANEL_BLOCK, PANEL_ROWS).
+        rows: of the matrix.
+    """
+
+    codes: Tensor
+    scales: Tensor
+    rows: int
+
+    @classmethod
+    def of(cls, blocks: Blocks8bit) -> Panels8bit:
+        """Lay out a matrix with factors of blocks of PANEL_BLOCK; its columns are a multiple of PANEL_COLUMNS."""
+        rows, cols = blocks.codes.shape
+        more = -rows % PANEL_ROWS
+        codes = torch.nn.functional.pad(blocks.codes, (0, 0, 0, more)).view(torch.int16)  # a pair of columns in each
+        scales = torch.nn.functional.pad(blocks.scales, (0, 0, 0, more))
+        panels = (rows + more) // PANEL_ROWS
+        by_pair = codes.view(panels, PANEL_ROWS, cols // 2).transpose(1, 2).contiguous()
+        return cls(by_pair.view(torch.int8).view(panels, cols // 2, PANEL_ROWS, 2), _turned(scales, panels), rows)
+
+
+def _turned(scales: Tensor, panels: int) -> Tensor:
+    return scales.view(panels, PANEL_ROWS, -1).transpose(1, 2).contiguous()
+
+
+Weight: TypeAlias = Packed4bit | Blocks8bit | Panels8bit | Tensor
 """A matrix (outputs, inputs) in 4 bits, 8 bits, or plain float32, float16 or bfloat16."""
 
 
@@ -104,5 +144,7 @@ def shape_of(weight: Weight) -> tuple[int, int]:
     """Give outputs and inputs."""
     if isinstance(weight, Packed4bit):
         return weight.shape
+    if isinstance(weight, Panels8bit):
+        return weight.rows, 2 * weight.codes.shape[1]
     rows, cols = (weight.codes if isinstance(weight, Blocks8bit) else weight).shape
     return rows, cols

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Int32
+from jaxtyping import Int32, Shaped
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import is_fake
 
@@ -59,7 +59,7 @@ def use_own_attention(net: nn.Module, *, on_trial: bool = True) -> bool:
     return True
 
 
-def starts_of(mask: Bool[Tensor, "batch 1 queries keys"]) -> Int32[Tensor, "batch queries"] | None:
+def starts_of(mask: Shaped[Tensor, "batch heads queries keys"]) -> Int32[Tensor, "batch queries"] | None:
     """Give the first key that each query sees, or None where a mask is anything but one run of keys for each.
 
     A run ends at the query's own place, counted from the end. A query that sees nothing starts behind that place.
@@ -71,15 +71,9 @@ def starts_of(mask: Bool[Tensor, "batch 1 queries keys"]) -> Int32[Tensor, "batc
     queries, keys = seen.shape[1:]
     ends = torch.arange(queries, device=mask.device) + (keys - queries + 1)
     starts = torch.where(seen.any(dim=-1), seen.to(torch.int8).argmax(dim=-1), ends).to(torch.int32)
-    if not torch.equal(seen, _dense_mask(starts, keys)[:, 0]):
+    if not torch.equal(seen, ops.visible_keys(starts, queries=queries, keys=keys, device=mask.device)[:, 0]):
         return None
     return starts.expand(rows, -1)
-
-
-def _dense_mask(starts: Int32[Tensor, "batch queries"], keys: int) -> Bool[Tensor, "batch 1 queries keys"]:
-    key, queries = torch.arange(keys, device=starts.device), starts.shape[1]
-    ends = torch.arange(queries, device=starts.device)[:, None] + (keys - queries)
-    return ((key >= starts[:, :, None]) & (key <= ends))[:, None]
 
 
 def _mask(*sizes: int, **options: Any) -> Tensor | None:
@@ -115,7 +109,7 @@ def _forward(
             scale = options.get("scaling") or query.shape[-1] ** -0.5
             return ops.attention(query, key, value, starts, scale=float(scale)), None
         if starts is not None:
-            attention_mask = _dense_mask(starts, key.shape[2])
+            attention_mask = ops.visible_keys(starts, queries=query.shape[2], keys=key.shape[2], device=query.device)
     given = (module, query, key, value, attention_mask)
     return cast("tuple[Tensor, None]", sdpa_attention_forward(*given, **options))
 

@@ -5,9 +5,9 @@ A transformer's cache and a recurrent state are the same thing here: what one se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +18,7 @@ Wanted: TypeAlias = Literal["last", "all", "none"]
 """Of which of the tokens that are read the logits are needed."""
 
 
+@runtime_checkable
 class State(Protocol):
     """What one sequence has read so far, under one adapter or the bare base."""
 
@@ -28,6 +29,13 @@ class State(Protocol):
     @property
     def bytes(self) -> int:
         """Memory that it holds; what it shares with other states is counted in full."""
+
+    def parts(self) -> Mapping[int, int]:
+        """Give the pieces of memory that it holds: identity to bytes.
+
+        States that share a piece name it by the same identity, which stays the piece's own as long as one of them
+        holds it.
+        """
 
     def fork(self, at: int | None = None) -> State:
         """Give an independent state that has read the first ``at`` tokens, all of them where None.
@@ -61,6 +69,7 @@ class Read:
     written: bool = False
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """A causal language model that reads batches of sequences.
 
@@ -125,6 +134,30 @@ def check_reads(reads: Sequence[Read], *, vocabulary: int, window: int | None) -
                 f"{read.state.length} tokens read and {len(read.tokens)} more pass the window of {window}. "
                 "Give a shorter prompt or write fewer tokens."
             )
+
+
+def check_fork(at: int | None, length: int) -> int:
+    """Give how many tokens a fork is to have read, all of them where ``at`` is None.
+
+    Raises:
+        RangeError: it is not within what was read.
+    """
+    at = length if at is None else at
+    if not 0 <= at <= length:
+        raise RangeError(f"fork(at={at}) of a state of {length} tokens. Allowed: 0 to {length}.")
+    return at
+
+
+def closed_state() -> RangeError:
+    """Say that a state was closed, to whoever reads or forks it."""
+    return RangeError("the state was closed. Start or fork another one.")
+
+
+def foreign_state(state: object) -> RangeError:
+    """Say that a state belongs to another decoder, to whoever reads it."""
+    return RangeError(
+        f"a {type(state).__name__} of another decoder was given: allowed are states of this one. Call start."
+    )
 
 
 def check_tokens(tokens: Sequence[int], vocabulary: int) -> None:

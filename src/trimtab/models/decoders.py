@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import nn
 
 from trimtab.models.config import MAX_CONFIG_BYTES, read_model_config
 from trimtab.models.decoder import Decoder
 from trimtab.models.llama.decoder import LlamaDecoder
 from trimtab.models.llama.family import missing_code, obstacle
-from trimtab.models.llama.weights import Head
+from trimtab.models.llama.weights import HeadForm
 from trimtab.models.load import Quantization, load_network
 from trimtab.models.transformers_decoder import TransformersDecoder
 from trimtab.nn.linear import set_exact
@@ -31,7 +32,8 @@ def load_decoder(
     adapters: Mapping[str, Path] | None = None,
     quantization: Quantization | None = None,
     exact: bool = False,
-    head: Head | None = None,
+    head: HeadForm | None = None,
+    device: torch.device | None = None,
 ) -> Decoder:
     """Load a model folder, ready to be run token by token.
 
@@ -39,10 +41,11 @@ def load_decoder(
         folder: in transformers' layout.
         adapters: PEFT folders by the names under which states will be started.
         quantization: how to store the linear weights; None keeps them as they are.
-        exact: float32 arithmetic throughout and the output head as it is stored; False rounds activations to 15 bits
-            where written tokens meet 4-bit weights.
+        exact: float32 arithmetic throughout and the output head as it is stored; False rounds the activations of
+            written tokens to 15 bits where they meet weights of 4 bits or a head of 8.
         head: how the lean decoder holds the output head; "stored" where ``exact``, else "int8" in blocks of 32, where
             None. docs/benchmarks.md states what each changes.
+        device: the CPU where None.
 
     Raises:
         MissingError: a file is absent.
@@ -52,10 +55,12 @@ def load_decoder(
     net = load_network(folder, quantization=quantization)
     for name, path in (adapters or {}).items():
         load_adapter(net, path, adapter=name)
-    return decoder_of(net, exact=exact, head=head, name=folder.name)
+    return decoder_of(net.to(device or torch.device("cpu")), exact=exact, head=head, name=folder.name)
 
 
-def decoder_of(net: nn.Module, *, exact: bool = False, head: Head | None = None, name: str = "the model") -> Decoder:
+def decoder_of(
+    net: nn.Module, *, exact: bool = False, head: HeadForm | None = None, name: str = "the model"
+) -> Decoder:
     """Give the fastest decoder that runs a loaded network; says once where that is transformers' own.
 
     Args:

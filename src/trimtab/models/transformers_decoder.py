@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 import torch
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trimtab.core.errors import RangeError
-from trimtab.models.decoder import Read, State, check_adapter, check_reads
+from trimtab.models.decoder import Read, State, check_adapter, check_fork, check_reads, closed_state, foreign_state
 from trimtab.nn.lora import activate, adapters
 
 Cache: TypeAlias = Any
@@ -35,9 +35,9 @@ class CachedState:
         length: tokens read.
     """
 
-    def __init__(self, cache: Cache, adapter: str | None, *, length: int = 0) -> None:
-        """Take a cache that nobody else writes to."""
-        self.adapter, self.length = adapter, length
+    def __init__(self, cache: Cache, owner: nn.Module, adapter: str | None, *, length: int = 0) -> None:
+        """Take a cache that nobody else writes to, and the network that it belongs to."""
+        self.adapter, self.length, self.owner = adapter, length, owner
         self._cache: Cache | None = cache
 
     @property
@@ -48,13 +48,19 @@ class CachedState:
             RangeError: the state is closed.
         """
         if self._cache is None:
-            raise RangeError("this state is closed. Start or fork another one.")
+            raise closed_state()
         return self._cache
 
     @property
     def bytes(self) -> int:
-        """Memory of the tensors in the cache."""
-        return sum(_bytes_of(vars(layer).values()) for layer in self._cache.layers) if self._cache else 0
+        """Memory of the tensors in the cache, in full where they are parts of larger ones."""
+        return sum(self.parts().values())
+
+    def parts(self) -> Mapping[int, int]:
+        """Give the memory behind the tensors in the cache; see ``State.parts``."""
+        layers = self._cache.layers if self._cache else []
+        storages = (tensor.untyped_storage() for layer in layers for tensor in _tensors_in(vars(layer)))
+        return {storage.data_ptr(): storage.nbytes() for storage in storages if storage.nbytes()}
 
     def fork(self, at: int | None = None) -> CachedState:
         """Give a state with the same past, or with the first ``at`` tokens of it.
@@ -62,9 +68,7 @@ class CachedState:
         Raises:
             RangeError: ``at`` is not allowed, or the state is closed.
         """
-        at = self.length if at is None else at
-        if not 0 <= at <= self.length:
-            raise RangeError(f"fork at {at}: allowed is 0 to {self.length}, the tokens read.")
+        at = check_fork(at, self.length)
         if at < self.length and not is_plain(self.cache):
             raise RangeError(f"fork at {at} of {self.length}: this network cannot forget. Fork before it reads on.")
         forked = copy.copy(self.cache)
@@ -72,7 +76,7 @@ class CachedState:
         if at < self.length:
             for layer in forked.layers:
                 layer.crop(at - self.length)
-        return CachedState(forked, self.adapter, length=at)
+        return CachedState(forked, self.owner, self.adapter, length=at)
 
     def close(self) -> None:
         """Let go of the cache."""
@@ -128,7 +132,7 @@ class TransformersDecoder:
             RangeError: there is no such adapter.
         """
         check_adapter(adapter, self.adapters)
-        return CachedState(self._new_cache(), adapter)
+        return CachedState(self._new_cache(), self.net, adapter)
 
     @torch.no_grad()
     def read(self, reads: Sequence[Read]) -> list[Float[Tensor, "wanted vocabulary"]]:
@@ -138,7 +142,7 @@ class TransformersDecoder:
             RangeError: a read is not allowed, or a state is none of this decoder's.
         """
         check_reads(reads, vocabulary=self.vocabulary, window=self.window)
-        states = [_own(read.state) for read in reads]
+        states = self._states_of(reads)
         groups: dict[tuple[str | None, int], list[int]] = {}
         for index, (read, state) in enumerate(zip(reads, states, strict=True)):
             alike = (len(read.tokens) - 1).bit_length() if self._batches else ~index
@@ -149,6 +153,15 @@ class TransformersDecoder:
             rows = self._read_group([reads[i] for i in indices])
             logits |= dict(zip(indices, rows, strict=True))
         return [logits[index] for index in range(len(reads))]
+
+    def _states_of(self, reads: Sequence[Read]) -> list[CachedState]:
+        """Give the states of reads, all of which must be open and this decoder's."""
+        states = [_own(read.state) for read in reads]
+        for state in states:
+            if state.owner is not self.net:
+                raise foreign_state(state)
+            state.cache  # noqa: B018 - raises where it was closed
+        return states
 
     def _new_cache(self) -> Cache:
         from transformers import DynamicCache
@@ -175,7 +188,7 @@ class TransformersDecoder:
 
     def _read_group(self, reads: Sequence[Read]) -> list[Tensor]:
         """Read rows of similar lengths; several only where the cache is plain."""
-        (first, *_), states = reads, [_own(read.state) for read in reads]
+        (first, *_), states = reads, self._states_of(reads)
         if self._in_parts or not states[0].length or len(first.tokens) == 1:
             return self._one_pass(reads, states)
         rows = [self._one_pass([Read(first.state, (token,))], states)[0] for token in first.tokens]
@@ -225,9 +238,7 @@ def is_plain(cache: Cache) -> bool:
 
 def _own(state: State) -> CachedState:
     if not isinstance(state, CachedState):
-        raise RangeError(f"a {type(state).__name__} was given: allowed are states of this decoder. Call start.")
-    if state.bytes == 0 and state.length:
-        raise RangeError("this state is closed. Start or fork another one.")
+        raise foreign_state(state)
     return state
 
 
@@ -238,15 +249,13 @@ def _copy_layer(layer: Any) -> Any:
     return copy.copy(layer) if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) else copy.deepcopy(layer)
 
 
-def _bytes_of(values: Any) -> int:
-    """Sum over tensors, also those one level down in lists and dictionaries."""
-    total = 0
-    for value in values:
-        if isinstance(value, Tensor):
-            total += value.numel() * value.element_size()
-        elif isinstance(value, dict | list | tuple):
-            total += _bytes_of(value.values() if isinstance(value, dict) else value)
-    return total
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """Find tensors, also those within lists and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_in(item)
 
 
 def _positions_wanted(reads: Sequence[Read]) -> Tensor:

@@ -93,6 +93,14 @@ def test_weights_in_16_bits_are_read_without_loss(dtype: torch.dtype) -> None:
     assert_close(read_in_parts(LlamaDecoder(net), ids, 10, 11, 12), truth(net.float(), ids))
 
 
+def trained_at_random(net: nn.Module) -> None:
+    """Give every adapter an effect, as training would."""
+    generator = torch.Generator().manual_seed(3)
+    for layer in lora_layers(net).values():
+        for factor in layer.lora_B.values():
+            factor.data = torch.randn(factor.shape, generator=generator) * 0.1
+
+
 @pytest.mark.parametrize("level", [1, 2])
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("stored", ["float32", "nf4", "int8"])
@@ -104,12 +112,15 @@ def test_a_sequence_has_the_same_bits_in_any_company(
     net = NETWORKS[name]()
     if stored != "float32":
         quantize_linears(net, kind=stored, double=stored == "nf4")
-    add_lora(net, LoraSettings(rank=4), adapter="one")
+    for adapter in ("one", "two"):
+        add_lora(net, LoraSettings(rank=4), adapter=adapter)
+    trained_at_random(net)
     decoder = LlamaDecoder(net, head="int8", exact=exact)
 
     def logits_of(texts: list[Tensor]) -> Tensor:
         """Read prompts and a written token each; give what the first one gets."""
-        states = [decoder.start("one" if index == 2 else None) for index in range(len(texts))]
+        under = ("one", "one", None, "two", "one")
+        states = [decoder.start(under[index % len(under)]) for index in range(len(texts))]
         pairs = list(zip(states, texts, strict=True))
         first = decoder.read([Read(state, tuple(text[:-1].tolist())) for state, text in pairs])[0]
         second = decoder.read([Read(state, tuple(text[-1:].tolist()), written=True) for state, text in pairs])[0]
@@ -201,10 +212,7 @@ def test_adapters_are_applied_unmerged_each_to_its_own_rows() -> None:
     net = quantize_linears(tiny.llama())
     for name, rank in (("one", 4), ("two", 17)):
         add_lora(net, LoraSettings(rank=rank, targets=() if name == "one" else ("q_proj", "down_proj")), adapter=name)
-    generator = torch.Generator().manual_seed(3)
-    for layer in lora_layers(net).values():
-        for factor in layer.lora_B.values():
-            factor.data = torch.randn(factor.shape, generator=generator) * 0.1
+    trained_at_random(net)
     decoder = LlamaDecoder(net)
     assert decoder.adapters == ("one", "two")
     ids = ids_of(20)
@@ -241,6 +249,32 @@ def test_a_closed_state_is_refused() -> None:
         state.fork()
     with pytest.raises(RangeError, match="closed"):
         decoder.read([Read(state, (1,))])
+
+
+def test_where_one_state_is_closed_no_other_reads() -> None:
+    decoder = LlamaDecoder(tiny.llama())
+    open_state, closed = decoder.start(), decoder.start()
+    closed.close()
+    with pytest.raises(RangeError, match="closed"):
+        decoder.read([Read(open_state, (1,) * 40, "all"), Read(closed, (1,))])
+    assert open_state.length == 0
+
+
+def test_a_state_of_another_decoder_is_refused() -> None:
+    one, other = LlamaDecoder(tiny.llama()), LlamaDecoder(tiny.llama())
+    with pytest.raises(RangeError, match="of another decoder"):
+        one.read([Read(other.start(), (1,))])
+
+
+def test_parts_of_forks_are_the_same_until_they_read_on() -> None:
+    decoder = LlamaDecoder(tiny.llama())
+    state = decoder.start()
+    decoder.read([Read(state, tuple(ids_of(40).tolist()))])
+    fork = state.fork()
+    assert fork.parts() == state.parts()
+    decoder.read([Read(fork, (1,))])
+    assert len({**fork.parts(), **state.parts()}) == 3
+    assert sum(fork.parts().values()) == fork.bytes
 
 
 def test_a_fork_beyond_what_was_read_is_refused() -> None:

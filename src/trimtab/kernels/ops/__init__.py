@@ -1,5 +1,6 @@
 """Every kernel, one function each; the only part of this room that others import."""
 
+from trimtab.kernels.attention_reference import visible as visible_keys
 from trimtab.kernels.choose import implementation
 from trimtab.kernels.ops.attention import LARGEST_HEAD, attention
 from trimtab.kernels.ops.codec4 import dequantize_4bit, quantize_4bit
@@ -34,4 +35,5 @@ __all__ = [
     "quantize_8bit",
     "quantize_rows",
     "rms_norm",
+    "visible_keys",
 ]

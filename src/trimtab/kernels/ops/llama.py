@@ -4,11 +4,14 @@ from trimtab.kernels.llama_cpu import PAGE_TOKENS, NativeLlama, NativeRead, avai
 from trimtab.kernels.llama_weights import (
     LINEARS,
     MOST_GROUPED,
+    PANEL_BLOCK,
+    PANEL_COLUMNS,
     Blocks8bit,
     Factors,
     LayerWeights,
     LinearWeights,
     LlamaWeights,
+    Panels8bit,
     Weight,
 )
 
@@ -16,6 +19,8 @@ __all__ = [
     "LINEARS",
     "MOST_GROUPED",
     "PAGE_TOKENS",
+    "PANEL_BLOCK",
+    "PANEL_COLUMNS",
     "Blocks8bit",
     "Factors",
     "LayerWeights",
@@ -23,6 +28,7 @@ __all__ = [
     "LlamaWeights",
     "NativeLlama",
     "NativeRead",
+    "Panels8bit",
     "Weight",
     "available",
     "page_table",

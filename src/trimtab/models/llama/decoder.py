@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from trimtab.core.errors import RangeError
 from trimtab.kernels.ops import llama as native
-from trimtab.models.decoder import Read, check_adapter, check_reads
+from trimtab.models.decoder import Read, State, check_adapter, check_fork, check_reads, closed_state, foreign_state
 from trimtab.models.llama.family import head_width, obstacle
 from trimtab.models.llama.pages import PagePool
-from trimtab.models.llama.weights import Head, llama_factors, llama_weights
+from trimtab.models.llama.weights import HeadForm, llama_factors, llama_weights
 
 MOST_TOKENS = 512
 """Tokens a pass reads at most, which bounds its scratch memory."""
@@ -36,7 +36,11 @@ class LlamaState:
     @property
     def bytes(self) -> int:
         """Memory of all pages, shared ones counted in full."""
-        return len(self._pages) * self._pool.page_bytes
+        return sum(self.parts().values())
+
+    def parts(self) -> Mapping[int, int]:
+        """Give its pages; see ``State.parts``."""
+        return {id(page): self._pool.page_bytes for page in self._pages}
 
     def fork(self, at: int | None = None) -> LlamaState:
         """Share the pages of the first ``at`` tokens; a page is copied when one of the sharers writes to it.
@@ -44,10 +48,8 @@ class LlamaState:
         Raises:
             RangeError: ``at`` is not within what was read, or the state was closed.
         """
-        self._refuse_closed()
-        at = self.length if at is None else at
-        if not 0 <= at <= self.length:
-            raise RangeError(f"fork(at={at}) of a state of {self.length} tokens. Allowed: 0 to {self.length}.")
+        self.check_usable(self._pool)
+        at = check_fork(at, self.length)
         kept = self._pages[: -(-at // native.PAGE_TOKENS)]
         return LlamaState(self._pool, self.adapter, [self._pool.share(page) for page in kept], at)
 
@@ -58,12 +60,7 @@ class LlamaState:
         self._pages, self._table, self._closed = [], None, True
 
     def room_for(self, count: int) -> Any:
-        """Make ``count`` more tokens writable and give the table of pages.
-
-        Raises:
-            RangeError: the state was closed.
-        """
-        self._refuse_closed()
+        """Make ``count`` more tokens writable and give the table of pages."""
         first, needed = self.length // native.PAGE_TOKENS, -(-(self.length + count) // native.PAGE_TOKENS)
         if first < len(self._pages):
             own = self._pool.own(self._pages[first])
@@ -76,9 +73,16 @@ class LlamaState:
             self._table = native.page_table(self._pages)
         return self._table
 
-    def _refuse_closed(self) -> None:
+    def check_usable(self, pool: PagePool) -> None:
+        """Refuse a state that was closed, or whose pages are another decoder's.
+
+        Raises:
+            RangeError: as it says.
+        """
         if self._closed:
-            raise RangeError("the state was closed. Start or fork another one.")
+            raise closed_state()
+        if self._pool is not pool:
+            raise foreign_state(self)
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,13 @@ class LlamaDecoder:
         window: most tokens of a state.
         rewindable: True; pages can be shared up to any token.
         adapters: names of the adapters that were on the network.
-        exact: float32 arithmetic always; False rounds activations to 15 bits where single vectors meet 4-bit weights.
+        exact: float32 arithmetic always; False rounds the activations of written tokens to 15 bits where they meet
+            weights of 4 bits or a head of 8.
     """
 
     rewindable = True
 
-    def __init__(self, net: nn.Module, *, head: Head = "stored", exact: bool = True) -> None:
+    def __init__(self, net: nn.Module, *, head: HeadForm = "stored", exact: bool = True) -> None:
         """Describe the network to the compiled code, borrowing its weights.
 
         Args:
@@ -125,7 +130,7 @@ class LlamaDecoder:
         # Untouched memory costs nothing: positions are filled in when a state comes near them.
         self._cosines, self._sines = torch.empty(self.window, half), torch.empty(self.window, half)
         self._positions = 0
-        weights = llama_weights(net, head=head, cosines=self._cosines, sines=self._sines)
+        weights = llama_weights(net, head=head, exact=exact, cosines=self._cosines, sines=self._sines)
         self.adapters, factors = llama_factors(net)
         self._native = native.NativeLlama(weights, factors)
         self.vocabulary = self._native.vocabulary
@@ -144,6 +149,8 @@ class LlamaDecoder:
     def read(self, reads: Sequence[Read]) -> list[Float[Tensor, "wanted vocabulary"]]:
         """Append tokens to states; see ``Decoder.read``."""
         check_reads(reads, vocabulary=self.vocabulary, window=self.window)
+        for read in reads:
+            _own(read.state).check_usable(self.pool)
         found: list[list[Tensor]] = [[] for _ in reads]
         for pieces in _passes(reads):
             logits = torch.split(self._pass(reads, pieces), [piece.wanted for piece in pieces])
@@ -184,6 +191,12 @@ class LlamaDecoder:
         self._cosines[self._positions : end] = cosines[0, :, :half]
         self._sines[self._positions : end] = sines[0, :, :half]
         self._positions = end
+
+
+def _own(state: State) -> LlamaState:
+    if not isinstance(state, LlamaState):
+        raise foreign_state(state)
+    return state
 
 
 def _passes(reads: Sequence[Read]) -> Iterator[list[_Piece]]:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-MOST_SPARE = 64
-"""Free pages that are kept for the next sequence instead of being given back."""
+SPARE_BYTES = 64 << 20
+"""Memory of free pages that is kept for the next sequence instead of being given back."""
 
 
 class PagePool:
@@ -45,7 +45,7 @@ class PagePool:
         self._users[id(page)] -= 1
         if not self._users[id(page)]:
             del self._users[id(page)]
-            if len(self._spare) < MOST_SPARE:
+            if (len(self._spare) + 1) * self.page_bytes <= SPARE_BYTES:
                 self._spare.append(page)
 
     def own(self, page: Tensor) -> Tensor:

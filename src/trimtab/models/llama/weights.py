@@ -14,30 +14,32 @@ from trimtab.nn.linear import QuantizedLinear
 from trimtab.nn.lora import LoraLinear, adapters
 from trimtab.quant import quantize
 
-Head: TypeAlias = Literal["stored", "int8", "nf4"]
+HeadForm: TypeAlias = Literal["stored", "int8", "nf4"]
 """How the output head is held: as it is, in blocks of 8-bit integers, or in NF4."""
-
-HEAD_BLOCK = 32
-"""Weights that share a scale in a head of 8 bits."""
 
 INT8_LARGEST = 127
 
 
-def llama_weights(net: nn.Module, *, head: Head, cosines: Tensor, sines: Tensor) -> native.LlamaWeights:
+def llama_weights(
+    net: nn.Module, *, head: HeadForm, exact: bool, cosines: Tensor, sines: Tensor
+) -> native.LlamaWeights:
     """Describe a network for the compiled decoder.
 
     Args:
         net: of a family that ``family.obstacle`` has nothing against.
         head: the form of the output head.
+        exact: whether products with the head must be exact.
         cosines: (positions, head / 2), may be filled later.
         sines: the same.
     """
     network = cast(Any, net)
     config, model = network.config, network.model
+    embedding = _narrowed(model.embed_tokens.weight)
+    tied = getattr(network.lm_head, "weight", None) is model.embed_tokens.weight
     return native.LlamaWeights(
         layers=tuple(_layer(layer) for layer in model.layers),
-        embedding=native.LinearWeights(_narrowed(model.embed_tokens.weight)),
-        head=_head(network.lm_head, head, model.embed_tokens.weight),
+        embedding=native.LinearWeights(embedding),
+        head=_head(network.lm_head, head, embedding if tied else None, exact=exact),
         final_norm=_norm(model.norm),
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
@@ -90,16 +92,17 @@ def _linear(module: nn.Module) -> native.LinearWeights:
     return native.LinearWeights(weight, None if bias is None else bias.detach().float().contiguous())
 
 
-def _head(module: nn.Module, form: Head, embedding: Tensor) -> native.LinearWeights:
+def _head(module: nn.Module, form: HeadForm, embedding: Tensor | None, *, exact: bool) -> native.LinearWeights:
+    """Give the output head in one of its forms; as stored, it is the embedding where the two are tied."""
     held = _linear(module)
     if not isinstance(held.weight, Tensor):
         return held
     if form == "int8":
-        return native.LinearWeights(_in_blocks(held.weight), held.bias)
+        blocks, even = _in_blocks(held.weight), held.weight.shape[1] % native.PANEL_COLUMNS == 0
+        return native.LinearWeights(native.Panels8bit.of(blocks) if even and not exact else blocks, held.bias)
     if form == "nf4":
         return native.LinearWeights(quantize(held.weight, kind="nf4", double=True).packed(), held.bias)
-    tied = held.weight.data_ptr() == embedding.data_ptr()
-    return native.LinearWeights(_narrowed(embedding if tied else held.weight), held.bias)
+    return native.LinearWeights(_narrowed(held.weight) if embedding is None else embedding, held.bias)
 
 
 def _narrowed(weight: Tensor) -> Tensor:
@@ -118,9 +121,9 @@ def _rows(codes: Tensor, absmax: Tensor) -> native.Blocks8bit:
 
 
 def _in_blocks(weight: Tensor) -> native.Blocks8bit:
-    """Round a matrix to 255 even steps in blocks of ``HEAD_BLOCK`` along its rows, as GGUF's Q8_0 does."""
+    """Round a matrix to 255 even steps in blocks of 32 along its rows, as GGUF's Q8_0 does."""
     rows, cols = weight.shape
-    blocks = weight.detach().float().view(rows, -1, HEAD_BLOCK if cols % HEAD_BLOCK == 0 else cols)
+    blocks = weight.detach().float().view(rows, -1, native.PANEL_BLOCK if cols % native.PANEL_BLOCK == 0 else cols)
     scales = blocks.abs().amax(dim=2) / INT8_LARGEST
     codes = (blocks / scales.clamp(min=torch.finfo(torch.float32).tiny).unsqueeze(2)).round()
     return native.Blocks8bit(codes.to(torch.int8).view(rows, cols), scales.contiguous())

@@ -1,6 +1,6 @@
-/* Shared by the kernels that multiply 4-bit matrices in integers, for one vector and for several. */
-#ifndef TRIMTAB_4BIT_INTEGER_PARTS_H
-#define TRIMTAB_4BIT_INTEGER_PARTS_H
+/* Shared by the kernels that multiply in integers. */
+#ifndef TRIMTAB_INTEGER_PARTS_H
+#define TRIMTAB_INTEGER_PARTS_H
 
 #include "4bit_integer.h"
 
@@ -41,10 +41,12 @@ void round_vector(const float *x, const weight4 *w, float step, int level, round
 void multiply_scales(const weight4 *w, int64_t base, int64_t count, const float *x_scales, decoded_scales *decoded,
                      float *scales);
 
+TARGET_AVX2 INLINE __m128 two_floats(const float *from) { return _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)from)); }
+
 /* Two neighbouring scales of each of ROWS rows. */
 TARGET_AVX2 INLINE __m256 two_scales(const float *const scales[ROWS], int64_t unit) {
-    const __m128 one = _mm_loadh_pi(_mm_castpd_ps(_mm_load_sd((const double *)(scales[0] + unit))), (const __m64 *)(scales[1] + unit));
-    const __m128 two = _mm_loadh_pi(_mm_castpd_ps(_mm_load_sd((const double *)(scales[2] + unit))), (const __m64 *)(scales[3] + unit));
+    const __m128 one = _mm_movelh_ps(two_floats(scales[0] + unit), two_floats(scales[1] + unit));
+    const __m128 two = _mm_movelh_ps(two_floats(scales[2] + unit), two_floats(scales[3] + unit));
     return _mm256_set_m128(two, one);
 }
 
