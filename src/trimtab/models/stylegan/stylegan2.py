@@ -1,0 +1,274 @@
+"""StyleGAN2 in plain PyTorch: any resolution and channels, state dicts in the official names.
+
+Source: arXiv:1912.04958 (architecture "skip" with weight demodulation); arXiv:2006.06676 for the names of files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trimtab.core.errors import RangeError
+from trimtab.models.stylegan.frozen import assign_tensors, check_size, check_whole, spread_style
+from trimtab.models.stylegan.generator import Features, Window, check_window
+from trimtab.models.stylegan.layers import FILTER, GAIN, TINY, Convolution, Dense, Form, ToRgb, activate, enlarge
+from trimtab.models.stylegan.windows import cut, made_above, needed_below, windows_of, within
+
+SMALLEST: Final = 4
+HALO: Final = 3  # 2 px by the transposed convolution and the filter behind it, 1 by the second convolution
+MAPPING_RATE: Final = 0.01
+MOST_RESOLUTION: Final = 4096
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What determines the shapes of a StyleGAN2.
+
+    Attributes:
+        resolution: of its pictures; a power of two.
+        z_width: numbers in a latent.
+        w_width: numbers in a style.
+        channel_base: channels of a block times its size, as far as ``channel_max`` allows.
+        channel_max: most channels of a block.
+        mapping_layers: layers from latent to style.
+        clamp: largest magnitude of activations; None where there is none.
+    """
+
+    resolution: int
+    z_width: int = 512
+    w_width: int = 512
+    channel_base: int = 32768
+    channel_max: int = 512
+    mapping_layers: int = 8
+    clamp: float | None = 256.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no network can be made of.
+
+        Raises:
+            RangeError: as it says.
+        """
+        side = self.resolution
+        if not (2 * SMALLEST <= side <= MOST_RESOLUTION) or side & (side - 1):
+            allowed = f"powers of two from {2 * SMALLEST} to {MOST_RESOLUTION}"
+            raise RangeError(f"resolution {side}: allowed are {allowed}. Is this a StyleGAN2?")
+        for name in ("z_width", "w_width", "channel_base", "channel_max", "mapping_layers"):
+            if not 1 <= getattr(self, name) <= 1 << 20:
+                raise RangeError(f"{name} {getattr(self, name)}: allowed is 1 to {1 << 20}. Is this a StyleGAN2?")
+        if self.channels(side) < 1:
+            raise RangeError(f"channel_base {self.channel_base}: allowed is at least the resolution, {side}.")
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """Rows and columns of the blocks' maps, lowest first."""
+        return tuple(2**power for power in range(2, self.resolution.bit_length()))
+
+    @property
+    def styles(self) -> int:
+        """Number of styles in a w+, which published code calls num_ws."""
+        return 2 * int(math.log2(self.resolution)) - 2
+
+    def channels(self, size: int) -> int:
+        """Give the channels of the block of a size."""
+        return min(self.channel_base // size, self.channel_max)
+
+
+class Latents(nn.Module):
+    """From latents to styles."""
+
+    w_avg: Tensor
+
+    def __init__(self, sizes: Sizes) -> None:
+        """Make the layers without values."""
+        super().__init__()
+        self.register_buffer("w_avg", torch.empty(sizes.w_width))
+        for index in range(sizes.mapping_layers):
+            inputs = sizes.w_width if index else sizes.z_width
+            self.add_module(f"fc{index}", Dense(inputs, sizes.w_width, rate=MAPPING_RATE))
+
+    def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch width"]:
+        """Give the style of a latent."""
+        x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + TINY)
+        for layer in self.children():
+            x = activate(layer(x)) * GAIN
+        return x
+
+
+class Block(nn.Module):
+    """The layers of one size: two convolutions (one at the lowest size) and a picture."""
+
+    const: Tensor
+    resample_filter: Tensor
+
+    def __init__(self, size: int, sizes: Sizes) -> None:
+        """Make the layers without values."""
+        super().__init__()
+        channels, width, clamp = sizes.channels(size), sizes.w_width, sizes.clamp
+        self.size = size
+        self.register_buffer("resample_filter", torch.empty(FILTER, FILTER))
+        if size == SMALLEST:
+            self.register_buffer("const", torch.empty(channels, size, size))
+        else:
+            below = sizes.channels(size // 2)
+            self.conv0 = Convolution(below, channels, w_width=width, size=size, up=True, clamp=clamp)
+        self.conv1 = Convolution(channels, channels, w_width=width, size=size, up=False, clamp=clamp)
+        self.torgb = ToRgb(channels, w_width=width, clamp=clamp)
+        self.first = 0 if size == SMALLEST else 2 * int(math.log2(size)) - 5  # index of its lowest style
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch inputs height width"] | None,
+        w_plus: Float[Tensor, "batch styles style"],
+        window: Window | None = None,
+    ) -> Float[Tensor, "batch outputs rows columns"]:
+        """Give the block's map, of which ``window`` is made where the input is a part."""
+        if x is None:
+            return self.conv1(self.const.expand(w_plus.shape[0], -1, -1, -1), w_plus[:, 0], None)  # type: ignore[no-any-return]
+        x = self.conv0(x, w_plus[:, self.first], window)
+        return self.conv1(x, w_plus[:, self.first + 1], window)  # type: ignore[no-any-return]
+
+    def picture(
+        self,
+        x: Float[Tensor, "batch channels rows columns"],
+        w_plus: Float[Tensor, "batch styles style"],
+        skip: Float[Tensor, "batch 3 height width"] | None,
+    ) -> Float[Tensor, "batch 3 rows columns"]:
+        """Add this block's picture to the one so far; its style is the first of the next block's."""
+        rgb: Tensor = self.torgb(x, w_plus[:, 1 if self.size == SMALLEST else self.first + 2])
+        return rgb if skip is None else rgb + enlarge(skip, self.resample_filter)
+
+
+def _layers(sizes: Sizes) -> dict[str, nn.Module]:
+    """Give mapping and synthesis, without values and without memory for them."""
+    with torch.device("meta"):
+        blocks = nn.ModuleDict({f"b{size}": Block(size, sizes) for size in sizes.block_sizes})
+        return {"mapping": Latents(sizes), "synthesis": blocks}
+
+
+def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    """Give the shape of every tensor of a network, by its official name."""
+    layers = nn.ModuleDict(_layers(sizes))
+    return {name: tuple(tensor.shape) for name, tensor in layers.state_dict().items()}
+
+
+class StyleGan2(nn.Module):
+    """A frozen StyleGAN2; see ``Generator``.
+
+    Attributes:
+        sizes: what determines its shapes.
+    """
+
+    def __init__(
+        self, sizes: Sizes, tensors: Mapping[str, Tensor], *, form: Form = "activation", noisy: bool = True
+    ) -> None:
+        """Make a network of official tensors, which it takes over without a copy.
+
+        Args:
+            sizes: what determines its shapes.
+            tensors: by their official names, in float32.
+            form: what styles scale. Activations are faster where gradients to styles are needed.
+            noisy: whether the stored noise is added.
+
+        Raises:
+            RangeError: a tensor is missing, unknown or of another shape or type.
+        """
+        super().__init__()
+        self.sizes = sizes
+        layers = _layers(sizes)
+        self.mapping, self.synthesis = layers["mapping"], layers["synthesis"]
+        assign_tensors(self, tensors)
+        for layer in self.modules():
+            if isinstance(layer, Convolution):
+                layer.prepare(form=form, noisy=noisy)
+        self.eval()
+        self.resolution, self.z_width, self.w_width = sizes.resolution, sizes.z_width, sizes.w_width
+        self.styles = sizes.styles
+        self.groups = tuple((index,) for index in range(sizes.styles))
+        self.feature_sizes = sizes.block_sizes
+
+    @property
+    def w_mean(self) -> Float[Tensor, " width"]:
+        """The mean style, towards which truncation draws."""
+        mean = self.mapping.w_avg
+        assert isinstance(mean, Tensor)
+        return mean
+
+    def map(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch width"]:
+        """Give the style of a latent, without truncation."""
+        return self.mapping(z)  # type: ignore[no-any-return]
+
+    def w_plus(
+        self, w: Float[Tensor, "batch width"], *, truncation: float = 1.0
+    ) -> Float[Tensor, "batch styles width"]:
+        """Draw a style towards the mean and repeat it for every layer."""
+        return spread_style(w, self.w_mean, styles=self.styles, truncation=truncation)
+
+    def features(
+        self, w_plus: Float[Tensor, "batch styles width"], size: int, *, window: Window | None = None
+    ) -> Features:
+        """Run the network up to the block of one size; see ``Generator.features``."""
+        check_size(size, self.feature_sizes)
+        parts: dict[int, Window] = {}
+        if window is not None:
+            check_window(window, size)
+            parts = windows_of(window, size, halo=HALO)
+        x, skip = self._whole_blocks(w_plus, [s for s in self.feature_sizes if s <= size and s not in parts])
+        if window is None:
+            return Features(x, size, None, x, skip)
+        if not parts:
+            return Features(cut(x, window), size, window, x, skip)
+        return Features(self._windowed_blocks(x, w_plus, parts), size, window, x, skip)
+
+    def image(self, w_plus: Float[Tensor, "batch styles width"]) -> Float[Tensor, "batch 3 rows columns"]:
+        """Make pictures: red, green, blue within -1 to 1."""
+        return self._whole_blocks(w_plus, list(self.feature_sizes))[1].clamp(-1, 1)
+
+    def image_from(
+        self, features: Features, w_plus: Float[Tensor, "batch styles width"]
+    ) -> Float[Tensor, "batch 3 rows columns"]:
+        """Make pictures from features; see ``Generator.image_from``."""
+        check_whole(features)
+        x, skip = features.values, features.skip
+        for size in (s for s in self.feature_sizes if s > features.size):
+            block = self._block(size)
+            x = block(x, w_plus)
+            skip = block.picture(x, w_plus, skip)
+        assert skip is not None
+        return skip.clamp(-1, 1)
+
+    def preview(self, features: Features) -> Float[Tensor, "batch 3 height width"]:
+        """Give the picture as far as it was made, at the size of the highest block that was computed whole."""
+        assert features.skip is not None
+        return features.skip.detach().clamp(-1, 1)
+
+    def _whole_blocks(self, w_plus: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+        x: Tensor | None = None
+        skip: Tensor | None = None
+        for size in sizes:
+            block = self._block(size)
+            x = block(x, w_plus)
+            skip = block.picture(x, w_plus, skip)
+        assert x is not None
+        assert skip is not None
+        return x, skip
+
+    def _windowed_blocks(self, x: Tensor, w_plus: Tensor, parts: Mapping[int, Window]) -> Tensor:
+        """Continue above ``x``, of which all is there, making only the given part of each block."""
+        there = Window(0, 0, x.shape[-2], x.shape[-1])
+        for size, part in sorted(parts.items()):
+            below = needed_below(part, size, halo=HALO)
+            made = made_above(below)
+            x = self._block(size)(cut(x, within(below, there)), w_plus, made)
+            x, there = cut(x, within(part, made)), part
+        return x
+
+    def _block(self, size: int) -> Block:
+        block = self.synthesis.get_submodule(f"b{size}")
+        assert isinstance(block, Block)
+        return block
