@@ -109,7 +109,7 @@ EXPORT int trimtab_attention(const attention *job, float *out, float *totals, in
 EXPORT int trimtab_attention_grad(const attention *job, const gradients *all, int level, int threads);
 
 /* Floats in a page of a decoder's keys and values. */
-EXPORT int64_t trimtab_page_floats(int64_t layers, int64_t kv_heads, int64_t head);
+EXPORT int64_t trimtab_page_numbers(int64_t layers, int64_t kv_heads, int64_t head);
 
 /* ---- fused passes ---- */
 

@@ -16,10 +16,10 @@ typedef struct {
     attention_run *runs;
 } pass;
 
-static int64_t even_threads(const pass *p, int64_t values) { return values < WORTH_THREADS ? 1 : p->how.threads; }
+static int64_t threads_for(const pass *p, int64_t values) { return values < WORTH_THREADS ? 1 : p->how.threads; }
 
 static void norm(const pass *p, const float *x, const float *weight, int64_t rows, int64_t cols, float *y) {
-    trimtab_rms_norm(x, weight, 0.0f, p->m->eps, rows, cols, y, p->roots, p->how.level, (int)even_threads(p, rows * cols));
+    trimtab_rms_norm(x, weight, 0.0f, p->m->eps, rows, cols, y, p->roots, p->how.level, (int)threads_for(p, rows * cols));
 }
 
 /* Adds what the adapters of the sequences add to one linear layer. */
@@ -101,7 +101,7 @@ static int mlp_block(const pass *p, int64_t layer) {
     const int64_t rows = p->m->inner % 16 ? p->tokens : 1;
     for (int64_t r = 0; r < rows; r++) {
         float *gate = p->gate + r * p->m->inner;
-        trimtab_gated_silu(gate, p->up + r * p->m->inner, values / rows, gate, p->how.level, (int)even_threads(p, values / rows));
+        trimtab_gated_silu(gate, p->up + r * p->m->inner, values / rows, gate, p->how.level, (int)threads_for(p, values / rows));
     }
     return apply(p, layer, DOWN, 1, p->gate, &p->added);
 }

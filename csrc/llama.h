@@ -35,14 +35,14 @@ typedef struct {
 typedef struct {
     const int32_t *tokens;
     int64_t count, first; /* position of the first token */
-    float *const *pages;
+    void *const *pages;
     int64_t adapter; /* -1: none */
     int64_t wanted;
     int64_t written; /* 1: one token that the network wrote itself */
 } llama_read;
 
-/* Reads the tokens (written ones stand first), keeps their keys and values in the pages, and writes logits (all wanted tokens, vocabulary) in the
- * order of the reads. Needs AVX2; gives 0 where memory is short. */
+/* Reads the tokens (written ones stand first), keeps their keys and values in the pages, and writes logits (all wanted
+ * tokens, vocabulary) in the order of the reads. Needs AVX2; gives 0 where memory is short. */
 EXPORT int trimtab_llama_read(const llama *m, const llama_read *reads, int64_t count, float *logits, int exact, int level,
                               int threads);
 

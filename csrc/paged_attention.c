@@ -11,20 +11,39 @@
 
 enum { ROWS = 48 }; /* queries of a block, at most: MOST_GROUPED in Python */
 
-void keep_token(const attention_shape *a, float *const *pages, int64_t layer, int64_t position, const float *key,
-                const float *value) {
-    const int64_t slot = position % PAGE, wide = wide_of(a->head);
-    float *keys = pages[position / PAGE] + layer * layer_floats(a), *values = keys + a->kv_heads * PAGE * a->head;
-    for (int64_t h = 0; h < a->kv_heads; h++) {
-        for (int64_t d = 0; d < a->head; d++) keys[(h * a->head + d) * PAGE + slot] = key[h * a->head + d];
-        float *to = values + (h * PAGE + slot) * wide;
-        memcpy(to, value + h * a->head, (size_t)a->head * sizeof(float));
-        memset(to + a->head, 0, (size_t)(wide - a->head) * sizeof(float));
-    }
+#define HALF_MOST 65504.0f
+
+/* A comparison with NaN is false, so that NaN stays. */
+INLINE uint16_t half_in_range(float value) {
+    return half_of_float(value > HALF_MOST ? HALF_MOST : value < -HALF_MOST ? -HALF_MOST : value);
 }
 
-int64_t trimtab_page_floats(int64_t layers, int64_t kv_heads, int64_t head) {
-    return layers * layer_floats(&(attention_shape){.kv_heads = kv_heads, .head = head});
+#define KEEP(NAME, TYPE, OF)                                                                                   \
+    static void NAME(const attention_shape *a, TYPE *keys, int64_t slot, const float *key, const float *value) { \
+        const int64_t wide = wide_of(a->head);                                                                 \
+        TYPE *values = keys + a->kv_heads * PAGE * a->head;                                                    \
+        for (int64_t h = 0; h < a->kv_heads; h++) {                                                            \
+            TYPE *to = values + (h * PAGE + slot) * wide;                                                      \
+            for (int64_t d = 0; d < a->head; d++) {                                                            \
+                keys[(h * a->head + d) * PAGE + slot] = OF(key[h * a->head + d]);                              \
+                to[d] = OF(value[h * a->head + d]);                                                            \
+            }                                                                                                  \
+            memset(to + a->head, 0, (size_t)(wide - a->head) * sizeof(TYPE));                                  \
+        }                                                                                                      \
+    }
+KEEP(keep_floats, float, )
+KEEP(keep_halves, uint16_t, half_in_range)
+
+void keep_token(const attention_shape *a, void *const *pages, int64_t layer, int64_t position, const float *key,
+                const float *value) {
+    void *page = pages[position / PAGE];
+    const int64_t before = layer * layer_numbers(a);
+    if (a->half) keep_halves(a, (uint16_t *)page + before, position % PAGE, key, value);
+    else keep_floats(a, (float *)page + before, position % PAGE, key, value);
+}
+
+int64_t trimtab_page_numbers(int64_t layers, int64_t kv_heads, int64_t head) {
+    return layers * layer_numbers(&(attention_shape){.kv_heads = kv_heads, .head = head});
 }
 
 #if HAVE_X86
@@ -113,6 +132,7 @@ WEIGH(weigh_avx512, TARGET_AVX512, __m512, 16, _mm512_, _mm512_reduce_max_ps, _m
 
 typedef struct {
     float *query, *scores, *values; /* (ROWS, head), (ROWS, PAGE), (ROWS, wide) */
+    float *widened;                 /* (PAGE, wide): keys or values of one page */
     float largest[ROWS], sum[ROWS], keep[ROWS];
 } block_state;
 
@@ -121,6 +141,29 @@ static void hide(const attention_shape *a, float *scores, int64_t position, int6
     const int64_t first = a->window ? position - a->window + 1 : 0;
     for (int64_t slot = 0; slot < PAGE; slot++)
         if (page * PAGE + slot > position || page * PAGE + slot < first) scores[slot] = -INFINITY;
+}
+
+/* Makes float32 of a whole number of pairs of vectors; fetches what will be widened next. */
+#define WIDEN(NAME, TARGET, P, LANES, LOAD)                                                                \
+    TARGET static void NAME(const uint16_t *from, int64_t count, const uint16_t *next, float *to) {        \
+        for (int64_t i = 0; i < count; i += 32) {                                                          \
+            _mm_prefetch((const char *)(next + i), _MM_HINT_T1);                                           \
+            for (int v = 0; v < 32; v += LANES) P##storeu_ps(to + i + v, P##cvtph_ps(LOAD(from + i + v))); \
+        }                                                                                                  \
+    }
+#define HALVES_AVX2(from) _mm_loadu_si128((const __m128i *)(from))
+#define HALVES_AVX512(from) _mm256_loadu_si256((const __m256i *)(from))
+WIDEN(widen_avx2, TARGET_AVX2, _mm256_, 8, HALVES_AVX2)
+WIDEN(widen_avx512, TARGET_AVX512, _mm512_, 16, HALVES_AVX512)
+
+/* `count` numbers of page number `page` of a run from place `at` on, as float32. */
+static const float *numbers_at(const attention_shape *a, const attention_run *run, int64_t page, int64_t last_page, int64_t at,
+                               int64_t count, block_state *own, int level) {
+    if (!a->half) return (const float *)run->pages[page] + at;
+    const uint16_t *from = (const uint16_t *)run->pages[page] + at;
+    const uint16_t *next = (const uint16_t *)run->pages[smaller(page + 2, last_page)] + at;
+    (level >= AVX512 ? widen_avx512 : widen_avx2)(from, count, next, own->widened);
+    return own->widened;
 }
 
 /* Tokens begin .. begin + tokens of a run, for one key head. */
@@ -136,9 +179,8 @@ static void attend_block(const attention_shape *a, int64_t layer, const attentio
     }
     memset(own->values, 0, (size_t)(rows * wide) * sizeof(float));
     for (int64_t page = seen / PAGE; page <= last / PAGE; page++) {
-        const float *layer_at = run->pages[page] + layer * layer_floats(a), *keys = layer_at + kv_head * head * PAGE;
-        const float *values = layer_at + a->kv_heads * PAGE * head + kv_head * PAGE * wide;
-        const int64_t depth = smaller(PAGE, last - page * PAGE + 1);
+        const int64_t depth = smaller(PAGE, last - page * PAGE + 1), layer_at = layer * layer_numbers(a);
+        const float *keys = numbers_at(a, run, page, last / PAGE, layer_at + kv_head * head * PAGE, head * PAGE, own, level);
         small_product(rows, own->query, head, keys, PAGE, head, NULL, own->scores, PAGE, level);
         for (int64_t r = 0; r < rows; r++) {
             const int64_t here = position + r / group;
@@ -146,6 +188,8 @@ static void attend_block(const attention_shape *a, int64_t layer, const attentio
             own->keep[r] = (level >= AVX512 ? weigh_avx512 : weigh_avx2)(
                 own->scores + r * PAGE, a->scale, own->largest + r, own->sum + r);
         }
+        const int64_t values_at = layer_at + a->kv_heads * PAGE * head + kv_head * PAGE * wide;
+        const float *values = numbers_at(a, run, page, last / PAGE, values_at, depth * wide, own, level);
         for (int64_t from = 0; from < wide; from += PAGE)
             small_product(rows, own->scores, PAGE, values + from, wide, depth, own->keep, own->values + from, wide, level);
     }
@@ -159,9 +203,10 @@ static int attend_run(const attention_shape *a, int64_t layer, const attention_r
                       int level) {
     const int64_t wide = wide_of(a->head), head = filled(a->head, 16);
     block_state own;
-    float *memory = room_for(ROWS * (head + PAGE + wide) * (int64_t)sizeof(float));
+    float *memory = room_for((ROWS * (head + PAGE + wide) + PAGE * wide) * (int64_t)sizeof(float));
     if (!memory) return 0;
     own.query = memory, own.scores = own.query + ROWS * head, own.values = own.scores + ROWS * PAGE;
+    own.widened = own.values + ROWS * wide;
     const int64_t begin = task / a->kv_heads * each;
     attend_block(a, layer, run, begin, smaller(each, run->count - begin), task % a->kv_heads, &own, level);
     free(memory);

@@ -48,13 +48,14 @@ static long drive(int64_t width, int64_t inner, int64_t heads, int64_t kv_heads,
         layers[l].input_norm = random_floats((size_t)width), layers[l].middle_norm = random_floats((size_t)width);
         layers[l].query_norm = l ? random_floats((size_t)head) : NULL, layers[l].key_norm = layers[l].query_norm;
     }
+    const int half = kind == FOUR_BIT || kind == FLOAT16;
     const int head_kind = kind == EIGHT_BIT && width % 64 == 0 ? PANELS : kind;
-    const llama m = {LAYERS, width, inner, {heads, kv_heads, head, kind == FLOAT32 ? 9 : 0, 0.3f}, 1e-5f, layers,
+    const llama m = {LAYERS, width, inner, {heads, kv_heads, head, kind == FLOAT32 ? 9 : 0, 0.3f, half}, 1e-5f, layers,
                      random_floats((size_t)width), random_matrix(WORDS, width, kind), random_matrix(WORDS, width, head_kind),
                      random_floats((size_t)(POSITIONS * head / 2)), random_floats((size_t)(POSITIONS * head / 2)), lora};
-    float *pages[3][PAGES];
+    void *pages[3][PAGES];
     for (int s = 0; s < 3; s++)
-        for (int i = 0; i < PAGES; i++) pages[s][i] = random_floats((size_t)(LAYERS * layer_floats(&m.attention)));
+        for (int i = 0; i < PAGES; i++) pages[s][i] = random_bytes((size_t)(LAYERS * layer_numbers(&m.attention)) * (half ? 2 : 4));
     int32_t tokens[POSITIONS];
     for (int i = 0; i < POSITIONS; i++) tokens[i] = rand() % WORDS;
     const int64_t counts[] = {1, 31, 2, 1, 45};

@@ -40,7 +40,7 @@ _FOUR_BIT, _EIGHT_BIT, _PANELS = 4, 8, 9
 
 _CPU = torch.device("cpu")
 
-_PAGE_FLOATS = "trimtab_page_floats", (c_int64, c_int64, c_int64), c_int64
+_PAGE_NUMBERS = "trimtab_page_numbers", (c_int64, c_int64, c_int64), c_int64
 _READ = "trimtab_llama_read", (c_void_p, c_void_p, c_int64, c_void_p, c_int, c_int, c_int), c_int
 
 
@@ -77,6 +77,7 @@ class _Attention(Structure):
         ("head", c_int64),
         ("window", c_int64),
         ("scale", c_float),
+        ("half", c_int),
     )
 
 
@@ -158,7 +159,7 @@ class NativeLlama:
             len(w.layers),
             self.width,
             self.inner,
-            _Attention(w.heads, w.kv_heads, w.head_width, w.window, w.scale),
+            _Attention(w.heads, w.kv_heads, w.head_width, w.window, w.scale, w.half_pages),
             w.eps,
             cast(self._layers, c_void_p),
             self._vector("final_norm", w.final_norm, self.width),
@@ -170,10 +171,10 @@ class NativeLlama:
         )
 
     @property
-    def page_floats(self) -> int:
-        """Float32 values in a page."""
+    def page_numbers(self) -> int:
+        """Numbers in a page, float16 where the weights say ``half_pages`` and else float32."""
         w = self.weights
-        return int(function(*_PAGE_FLOATS)(len(w.layers), w.kv_heads, w.head_width))
+        return int(function(*_PAGE_NUMBERS)(len(w.layers), w.kv_heads, w.head_width))
 
     def read(self, reads: Sequence[NativeRead], *, exact: bool) -> Tensor:
         """Read tokens, keeping keys and values in the pages.

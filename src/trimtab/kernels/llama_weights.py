@@ -94,6 +94,7 @@ class LlamaWeights:
 
     Attributes:
         window: positions a token sees, itself among them; 0 for all before it.
+        half_pages: whether keys and values are kept in float16 instead of float32.
         scale: what scores are multiplied by before the softmax.
         cosines: (positions, head / 2) of the rotary embedding; as many positions as will ever be read.
         sines: the same shape.
@@ -111,6 +112,7 @@ class LlamaWeights:
     cosines: Tensor
     sines: Tensor
     window: int = 0
+    half_pages: bool = False
 
 
 @dataclass(frozen=True)

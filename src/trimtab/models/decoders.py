@@ -42,7 +42,7 @@ def load_decoder(
         adapters: PEFT folders by the names under which states will be started.
         quantization: how to store the linear weights; None keeps them as they are.
         exact: float32 arithmetic throughout and the output head as it is stored; False rounds the activations of
-            written tokens to 15 bits where they meet weights of 4 bits or a head of 8.
+            written tokens to 15 bits where they meet weights of 4 bits or a head of 8, and keeps what was read in 16.
         head: how the lean decoder holds the output head; "stored" where ``exact``, else "int8" in blocks of 32, where
             None. docs/benchmarks.md states what each changes.
         device: the CPU where None.

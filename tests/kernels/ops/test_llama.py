@@ -51,7 +51,7 @@ def test_a_key_that_is_no_number_is_not_taken_for_one_that_is_not_seen(slot, lev
     allowed = min(level, cpu.level())
     monkeypatch.setattr(cpu, "level", lambda: allowed)
     native = llama.NativeLlama(draw(rng, kv_heads=2, head=16))
-    pages = [torch.zeros(native.page_floats) for _ in range(2)]
+    pages = [torch.zeros(native.page_numbers) for _ in range(2)]
     table = llama.page_table(pages)
     native.read([llama.NativeRead([1] * 40, 0, table)], exact=True)
     keys = pages[0][: 2 * 16 * llama.PAGE_TOKENS].view(2, 16, llama.PAGE_TOKENS)
@@ -62,7 +62,7 @@ def test_a_key_that_is_no_number_is_not_taken_for_one_that_is_not_seen(slot, lev
 
 def test_a_page_has_room_for_a_key_and_a_value_of_each_token_in_each_layer(rng):
     native = llama.NativeLlama(draw(rng, kv_heads=1, head=32, layers=3))
-    assert native.page_floats == 3 * llama.PAGE_TOKENS * 2 * 32
+    assert native.page_numbers == 3 * llama.PAGE_TOKENS * 2 * 32
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ class LlamaDecoder:
         rewindable: True; pages can be shared up to any token.
         adapters: names of the adapters that were on the network.
         exact: float32 arithmetic always; False rounds the activations of written tokens to 15 bits where they meet
-            weights of 4 bits or a head of 8.
+            weights of 4 bits or a head of 8, and keeps keys and values in 16 bits.
     """
 
     rewindable = True
@@ -134,7 +134,7 @@ class LlamaDecoder:
         self.adapters, factors = llama_factors(net)
         self._native = native.NativeLlama(weights, factors)
         self.vocabulary = self._native.vocabulary
-        self.pool = PagePool(self._native.page_floats)
+        self.pool = PagePool(self._native.page_numbers, torch.float16 if weights.half_pages else torch.float32)
 
     def start(self, adapter: str | None = None) -> LlamaState:
         """Give an empty state.

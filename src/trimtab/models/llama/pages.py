@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float
 from torch import Tensor
 
 SPARE_BYTES = 64 << 20
@@ -17,10 +17,10 @@ class PagePool:
         page_bytes: size of one page.
     """
 
-    def __init__(self, page_floats: int) -> None:
-        """Start without pages."""
-        self.page_bytes = page_floats * torch.float32.itemsize
-        self._floats = page_floats
+    def __init__(self, page_numbers: int, dtype: torch.dtype) -> None:
+        """Start without pages; each will hold so many numbers of a type."""
+        self.page_bytes = page_numbers * dtype.itemsize
+        self._numbers, self._dtype = page_numbers, dtype
         self._users: dict[int, int] = {}
         self._spare: list[Tensor] = []
 
@@ -29,9 +29,9 @@ class PagePool:
         """Pages that somebody uses."""
         return len(self._users)
 
-    def take(self) -> Float32[Tensor, " floats"]:
+    def take(self) -> Float[Tensor, " numbers"]:
         """Give a page with one user; what it holds is not defined."""
-        page = self._spare.pop() if self._spare else torch.empty(self._floats)
+        page = self._spare.pop() if self._spare else torch.empty(self._numbers, dtype=self._dtype)
         self._users[id(page)] = 1
         return page
 

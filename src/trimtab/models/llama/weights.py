@@ -28,7 +28,7 @@ def llama_weights(
     Args:
         net: of a family that ``family.obstacle`` has nothing against.
         head: the form of the output head.
-        exact: whether products with the head must be exact.
+        exact: whether products with the head must be exact, and keys and values be kept in 32 bits.
         cosines: (positions, head / 2), may be filled later.
         sines: the same.
     """
@@ -49,6 +49,7 @@ def llama_weights(
         cosines=cosines,
         sines=sines,
         window=layer_window(config, 0),
+        half_pages=not exact,
     )
 
 
