@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,5 +67,6 @@ def load_service(
         batch=capacity.batch,
         cache_bytes=capacity.cache_bytes,
     )
+    gc.freeze()  # the network lives as long as the process; the collector need not walk it for every token
     names = ModelNames(name or folder.resolve().name, list(adapters))
     return Service(engine, Speech.of(tokenizer, decoder), names, queue=capacity.queue)

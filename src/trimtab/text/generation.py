@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -94,6 +95,7 @@ class Speaker:
         for name, path in (adapters or {}).items():
             load_adapter(net, path, adapter=name)
         tokenizer = read_tokenizer(folder)
+        gc.freeze()  # the network lives as long as the process; the collector need not walk it for every token
         return cls(net, tokenizer, ends=end_tokens(folder, tokenizer))
 
     def answer(self, prompt: Sequence[int], sampling: Sampling, *, adapter: str | None = None) -> Written:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy
 import torch
@@ -17,6 +17,10 @@ from trimtab.text.engine.request import Sampling
 
 # Few enough bits that a share of a float64 sum never rounds up to all of it.
 DRAW_BITS: Final = 48
+# Chances, in units of the largest, down to which a nucleus is looked for, one after another.
+NUCLEUS_BOUNDS: Final = (2.0**-4, 2.0**-8, 2.0**-12, 2.0**-16, 2.0**-20, 0.0)
+# Values of which the largest is found together; short enough that many blocks have no large one.
+BLOCK: Final = 64
 LARGEST: Final = torch.finfo(torch.float32).max
 SMALLEST: Final = torch.finfo(torch.float32).tiny
 
@@ -59,7 +63,7 @@ def choose(logits: Float[Tensor, " vocabulary"], row: Row) -> int:
     """
     adjusted = _adjusted(logits, row)
     if row.sampling.temperature == 0:
-        return int(adjusted.argmax())
+        return int(adjusted.cpu().numpy().argmax())
     return _draw(adjusted.cpu().numpy(), row.sampling, row.position)
 
 
@@ -112,23 +116,35 @@ def _draw(logits: NDArray[numpy.float32], sampling: Sampling, position: int) -> 
     if floor > 0:
         kept = numpy.flatnonzero(chances >= floor)
         ids, chances = kept if ids is None else ids[kept], chances[kept]
-    sums = chances.cumsum(dtype=numpy.float64)
+    sums = chances.astype(numpy.float64).cumsum()
     at = int(numpy.searchsorted(sums, uniform(sampling.seed, position) * sums[-1], side="right"))
     return at if ids is None else int(ids[at])
 
 
-def _nth_largest(values: NDArray[numpy.float32], count: int) -> float:
-    return float(torch.from_numpy(values).topk(count).values[-1])
+def _nth_largest(values: NDArray[numpy.float32], count: int) -> numpy.float32:
+    """Give the value that ``count - 1`` others reach or pass.
+
+    The largest of each block bound it from below, so that few values are left to be put in order.
+    """
+    blocks = len(values) // BLOCK
+    if blocks >= 2 * count:
+        most = values[: blocks * BLOCK].reshape(blocks, BLOCK).max(axis=1)
+        values = values[values >= numpy.partition(most, blocks - count)[blocks - count]]
+    return cast(numpy.float32, numpy.partition(values, len(values) - count)[len(values) - count])
 
 
 def _nucleus(chances: NDArray[numpy.float32], share: float) -> float:
     """Give the smallest chance among the likeliest tokens that make up a share of all.
 
-    Tokens below their equal part of what may be left out cannot be among them: only the others are sorted.
+    Only tokens above some bound are put in order: the highest of a few above which there is so large a share.
     """
     if share >= 1:
         return 0.0
     total = chances.sum(dtype=numpy.float64)
-    candidates = numpy.sort(chances[chances >= (1 - share) * total / len(chances)])[::-1]
-    sums = candidates.cumsum(dtype=numpy.float64)
+    for bound in NUCLEUS_BOUNDS:
+        candidates = chances[chances >= bound]
+        if candidates.sum(dtype=numpy.float64) >= share * total:
+            break
+    candidates = numpy.sort(candidates)[::-1]
+    sums = candidates.astype(numpy.float64).cumsum()
     return float(candidates[min(int(numpy.searchsorted(sums, share * total)), len(candidates) - 1)])
