@@ -18,7 +18,7 @@ from trimtab.core.errors import RangeError
 from trimtab.models.stylegan.frozen import assign_tensors, check_size, check_whole, spread_style
 from trimtab.models.stylegan.generator import Features, Window, check_window
 from trimtab.models.stylegan.layers import FILTER, GAIN, TINY, Convolution, Dense, Form, ToRgb, activate, enlarge
-from trimtab.models.stylegan.windows import cut, made_above, needed_below, windows_of, within
+from trimtab.models.stylegan.windows import cut, make_parts, windows_of
 
 SMALLEST: Final = 4
 HALO: Final = 3  # 2 px by the transposed convolution and the filter behind it, 1 by the second convolution
@@ -144,20 +144,23 @@ class Block(nn.Module):
         return rgb if skip is None else rgb + enlarge(skip, self.resample_filter)
 
 
-def _layers(sizes: Sizes) -> dict[str, nn.Module]:
-    """Give mapping and synthesis, without values and without memory for them."""
-    with torch.device("meta"):
-        blocks = nn.ModuleDict({f"b{size}": Block(size, sizes) for size in sizes.block_sizes})
-        return {"mapping": Latents(sizes), "synthesis": blocks}
+class _Layers(nn.Module):
+    """All layers of a network, without values and without memory for them."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        with torch.device("meta"):
+            self.mapping = Latents(sizes)
+            self.synthesis = nn.ModuleDict({f"b{size}": Block(size, sizes) for size in sizes.block_sizes})
 
 
 def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     """Give the shape of every tensor of a network, by its official name."""
-    layers = nn.ModuleDict(_layers(sizes))
-    return {name: tuple(tensor.shape) for name, tensor in layers.state_dict().items()}
+    return {name: tuple(tensor.shape) for name, tensor in _Layers(sizes).state_dict().items()}
 
 
-class StyleGan2(nn.Module):
+class StyleGan2(_Layers):
     """A frozen StyleGAN2; see ``Generator``.
 
     Attributes:
@@ -178,10 +181,7 @@ class StyleGan2(nn.Module):
         Raises:
             RangeError: a tensor is missing, unknown or of another shape or type.
         """
-        super().__init__()
-        self.sizes = sizes
-        layers = _layers(sizes)
-        self.mapping, self.synthesis = layers["mapping"], layers["synthesis"]
+        super().__init__(sizes)
         assign_tensors(self, tensors)
         for layer in self.modules():
             if isinstance(layer, Convolution):
@@ -189,15 +189,13 @@ class StyleGan2(nn.Module):
         self.eval()
         self.resolution, self.z_width, self.w_width = sizes.resolution, sizes.z_width, sizes.w_width
         self.styles = sizes.styles
-        self.groups = tuple((index,) for index in range(sizes.styles))
+        self.groups: tuple[tuple[int, ...], ...] = tuple((index,) for index in range(sizes.styles))
         self.feature_sizes = sizes.block_sizes
 
     @property
     def w_mean(self) -> Float[Tensor, " width"]:
         """The mean style, towards which truncation draws."""
-        mean = self.mapping.w_avg
-        assert isinstance(mean, Tensor)
-        return mean
+        return self.mapping.w_avg
 
     def map(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch width"]:
         """Give the style of a latent, without truncation."""
@@ -223,7 +221,8 @@ class StyleGan2(nn.Module):
             return Features(x, size, None, x, skip)
         if not parts:
             return Features(cut(x, window), size, window, x, skip)
-        return Features(self._windowed_blocks(x, w_plus, parts), size, window, x, skip)
+        values = make_parts(x, parts, lambda part, s, made: self._block(s)(part, w_plus, made), halo=HALO)
+        return Features(values, size, window, x, skip)
 
     def image(self, w_plus: Float[Tensor, "batch styles width"]) -> Float[Tensor, "batch 3 rows columns"]:
         """Make pictures: red, green, blue within -1 to 1."""
@@ -258,17 +257,7 @@ class StyleGan2(nn.Module):
         assert skip is not None
         return x, skip
 
-    def _windowed_blocks(self, x: Tensor, w_plus: Tensor, parts: Mapping[int, Window]) -> Tensor:
-        """Continue above ``x``, of which all is there, making only the given part of each block."""
-        there = Window(0, 0, x.shape[-2], x.shape[-1])
-        for size, part in sorted(parts.items()):
-            below = needed_below(part, size, halo=HALO)
-            made = made_above(below)
-            x = self._block(size)(cut(x, within(below, there)), w_plus, made)
-            x, there = cut(x, within(part, made)), part
-        return x
-
     def _block(self, size: int) -> Block:
-        block = self.synthesis.get_submodule(f"b{size}")
+        block = self.synthesis[f"b{size}"]
         assert isinstance(block, Block)
         return block

@@ -6,6 +6,9 @@ outermost pixels of what it makes are wrong: its halo. Nothing is wrong at a tru
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,6 +16,9 @@ from trimtab.models.stylegan.generator import Window
 
 WINDOWED_FROM = 64
 """Smallest map of which a part is computed rather than the whole: smaller ones cost little more than their halo."""
+
+MakePart: TypeAlias = Callable[[Tensor, int, Window], Tensor]
+"""Applies the block of a size to a part of its input; the window says which part of its output that makes."""
 
 
 def cut(x: Float[Tensor, "*lead rows columns"], window: Window) -> Float[Tensor, "*lead inner_rows inner_columns"]:
@@ -46,11 +52,6 @@ def made_above(window: Window) -> Window:
     return Window(2 * window.top, 2 * window.left, 2 * window.bottom, 2 * window.right)
 
 
-def whole(size: int) -> Window:
-    """Give the window that is the whole map."""
-    return Window(0, 0, size, size)
-
-
 def windows_of(window: Window, size: int, *, halo: int) -> dict[int, Window]:
     """Give the part of each block's map that must be right for a window of the highest one, by the block's size.
 
@@ -61,3 +62,26 @@ def windows_of(window: Window, size: int, *, halo: int) -> dict[int, Window]:
         parts[size] = window
         window, size = needed_below(window, size, halo=halo), size // 2
     return parts
+
+
+def make_parts(
+    x: Float[Tensor, "batch inputs height width"], parts: Mapping[int, Window], make: MakePart, *, halo: int
+) -> Float[Tensor, "batch outputs rows columns"]:
+    """Continue above a map of which all is there, making only a part of each block.
+
+    Args:
+        x: map of the block below all of them.
+        parts: of ``windows_of``, at least one.
+        make: applies a block.
+        halo: pixels of an output that are wrong along a cut edge.
+
+    Returns:
+        The part of the highest block.
+    """
+    there = Window(0, 0, x.shape[-2], x.shape[-1])
+    for size, part in sorted(parts.items()):
+        below = needed_below(part, size, halo=halo)
+        made = made_above(below)
+        x = cut(make(cut(x, within(below, there)), size, made), within(part, made))
+        there = part
+    return x

@@ -1,0 +1,92 @@
+"""Cheap pictures from features where a network keeps none: one linear head for each size, fitted once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trimtab.models.stylegan.generator import Features, Window
+
+PIXELS: Final = 12  # red, green and blue of the 2 x 2 pixels under one feature
+RIDGE: Final = 1e-4
+
+
+class Heads(nn.Module):
+    """A linear map from features to the four pixels under each of them, for some sizes."""
+
+    def __init__(self, channels: Mapping[int, int]) -> None:
+        """Make heads without values.
+
+        Args:
+            channels: of the features, by their size.
+        """
+        super().__init__()
+        for size, count in channels.items():
+            self.register_buffer(f"weight{size}", torch.empty(PIXELS, count))
+            self.register_buffer(f"bias{size}", torch.empty(PIXELS))
+
+    @torch.no_grad()
+    def forward(self, features: Features) -> Float[Tensor, "batch 3 rows columns"]:
+        """Give the whole picture, within -1 to 1; features of a window are seen through inside it alone."""
+        if features.window is None:
+            return self._see(features.values, features.size).clamp_(-1, 1)
+        below = self._see(features.whole, features.whole.shape[-1])
+        side = 2 * features.size
+        picture = F.interpolate(below, size=(side, side), mode="bilinear") if below.shape[-1] != side else below
+        if features.size != features.whole.shape[-1]:
+            _paste(picture, self._see(features.values, features.size), features.window)
+        return picture.clamp_(-1, 1)
+
+    def _see(self, values: Tensor, size: int) -> Tensor:
+        weight, bias = self.get_buffer(f"weight{size}"), self.get_buffer(f"bias{size}")
+        seen = F.conv2d(values.detach(), weight[:, :, None, None], bias)
+        return F.pixel_shuffle(seen, 2)
+
+
+def _paste(picture: Tensor, part: Tensor, window: Window) -> None:
+    """Put the picture of a window over the coarser one, in its memory."""
+    picture[:, :, 2 * window.top : 2 * window.bottom, 2 * window.left : 2 * window.right] = part
+
+
+class HeadFit:
+    """Least squares of pixels on features, gathered picture by picture; the normal equations are in float64."""
+
+    def __init__(self, channels: int) -> None:
+        """Start with nothing seen."""
+        self._squares = torch.zeros(channels + 1, channels + 1, dtype=torch.float64)
+        self._products = torch.zeros(channels + 1, PIXELS, dtype=torch.float64)
+
+    def add(
+        self, values: Float[Tensor, "batch channels rows columns"], image: Float[Tensor, "batch 3 high wide"]
+    ) -> None:
+        """Take pictures in; ``image`` is shrunk to twice the features' size."""
+        inputs = _rows(values)
+        inputs = torch.cat((inputs, torch.ones_like(inputs[:, :1])), dim=1)
+        self._squares += inputs.T @ inputs
+        self._products += inputs.T @ _rows(F.pixel_unshuffle(shrink(image, 2 * values.shape[-1]), 2))
+
+    def solve(self) -> tuple[Float[Tensor, "12 channels"], Float[Tensor, "12"]]:
+        """Give weight and bias of the head."""
+        ridge = RIDGE * self._squares.diagonal().mean()
+        solved = torch.linalg.solve(self._squares + ridge * torch.eye(len(self._squares)), self._products).float()
+        return solved[:-1].T.contiguous(), solved[-1].contiguous()
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """Give one row a pixel, in float64."""
+    return maps.double().permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def shrink(image: Float[Tensor, "batch 3 high wide"], side: int) -> Float[Tensor, "batch 3 rows columns"]:
+    """Average a picture down to ``side`` pixels, a divisor of its own."""
+    return F.avg_pool2d(image, image.shape[-1] // side)
+
+
+def psnr(a: Float[Tensor, "*shape"], b: Float[Tensor, "*shape"]) -> float:
+    """Give the peak signal-to-noise ratio of pictures within -1 to 1, in dB."""
+    return float(-10 * torch.log10((a - b).square().mean() / 4))
