@@ -14,14 +14,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from _table import print_table
 from _text import plays
 
-ROWS, CHARACTERS_A_TOKEN = 64, 8  # more characters than any window holds tokens for
+ROWS, CHARACTERS_A_TOKEN = 64, 8  # more characters than any window holds tokens for; what is left over is a window too
 COMMON = ("accumulate=1", "eval_fraction=0", "loss_on=all", "save_every=1000000")
 SETTINGS: dict[str, tuple[str, ...]] = {
     "qlora 1x512": ("batch_size=1", "max_length=512"),
@@ -101,10 +100,11 @@ def result(arguments: list[str]) -> dict[str, Any]:
 
 
 def step_seconds(metrics: Path) -> float:
-    """Give the median time of a step, the first left out."""
+    """Give the median time of a step whose windows are full, the first left out."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    elapsed = [row["elapsed_s"] for row in rows if "elapsed_s" in row]
-    return statistics.median(after - before for before, after in pairwise(elapsed))
+    steps = [row for row in rows if "seconds" in row][1:]
+    full = max(step["tokens"] for step in steps)
+    return statistics.median(step["seconds"] for step in steps if step["tokens"] == full)
 
 
 if __name__ == "__main__":

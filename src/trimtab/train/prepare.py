@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from trimtab.core.errors import RangeError
+from trimtab.core.memory import give_back_when_freed
 from trimtab.models.attention import use_own_attention
 from trimtab.models.config import read_model_config
 from trimtab.models.language_model import LanguageModel
@@ -147,7 +148,8 @@ def build_model(request: TrainRequest, device: torch.device) -> LanguageModel:
 
 
 def recompute_activations(net: Any) -> None:
-    """Let every layer compute its activations again in the backward pass (transformers renamed the method)."""
+    """Let every layer compute its activations again in the backward pass, and their memory go back when it is freed."""
+    give_back_when_freed()
     options = {"use_reentrant": False}
     if hasattr(net, "activation_checkpointing_enable"):
         net.activation_checkpointing_enable(activation_checkpointing_kwargs=options)

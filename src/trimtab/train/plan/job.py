@@ -96,7 +96,8 @@ def make_plan(
     on_cpu = device == "cpu"
     sizes = measure_sizes(document, settings, other_bytes=CPU_OTHER_BYTES if on_cpu else GPU.other_bytes)
     # The process is looked at only now, when the network's code is loaded, as it will be in the run.
-    place = Place(resident_bytes(), CPU_OTHER_BYTES, CPU_GAPS_SHARE) if on_cpu else GPU
+    gaps_share = 0.0 if settings.gradient_checkpointing else CPU_GAPS_SHARE
+    place = Place(resident_bytes(), CPU_OTHER_BYTES, gaps_share) if on_cpu else GPU
     limit = limit_bytes or available_bytes() + (place.program_bytes if on_cpu else 0)
     parts = parts_of(sizes, settings, place)
     paged = 0 if settings.optimizer_budget else _page_out(parts, limit)
