@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-ROOMS = ("core", "kernels", "quant", "optim", "nn", "models", "text", "train")
+ROOMS = ("core", "kernels", "quant", "optim", "nn", "models", "text", "train", "drag")
 CHECKED_ROOMS = [f"trimtab.{room}" for room in ROOMS]
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int is a float, as mypy has it
 _hook = install_import_hook(CHECKED_ROOMS, CHECKER)

@@ -152,8 +152,14 @@ class _Printer:
 
 
 SECONDS_BETWEEN_LINES = 5.0
-SHOWN = ("loss", "eval_loss", "tokens_per_s", "memory_bytes")
-LABELS = {"loss": "loss", "eval_loss": "held-out loss", "tokens_per_s": "tokens/s", "memory_bytes": "memory"}
+SHOWN = ("loss", "eval_loss", "tokens_per_s", "memory_bytes", "distance_px")
+LABELS = {
+    "loss": "loss",
+    "eval_loss": "held-out loss",
+    "tokens_per_s": "tokens/s",
+    "memory_bytes": "memory",
+    "distance_px": "px left",
+}
 
 
 def _figures(values: dict[str, Any]) -> list[tuple[str, str]]:

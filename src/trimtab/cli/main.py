@@ -14,6 +14,7 @@ from trimtab.cli import (
     chat,
     demo,
     doctor,
+    drag,
     export,
     generate,
     merge,
@@ -48,6 +49,7 @@ app.command(name="generate")(generate.generate)
 app.command(name="chat")(chat.chat)
 app.command(name="merge")(merge.merge)
 app.command(name="export")(export.export)
+app.command(name="drag")(drag.drag)
 app.command(name="serve")(serve.serve)
 app.command(name="bench")(bench.bench)
 app.command(name="doctor")(doctor.doctor)

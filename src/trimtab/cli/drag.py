@@ -1,0 +1,92 @@
+"""``trimtab drag``: pull points of a generated picture to where they are wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trimtab.cli.console import AsJson, Debug, Device, Output, Quiet, show
+from trimtab.core.errors import RangeError, did_you_mean
+
+
+def drag(
+    generator: Annotated[str, typer.Argument(metavar="GENERATOR", help="A stored name, such as face, or a folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; run again to continue.")],
+    handle: Annotated[list[str], typer.Option("--handle", help="X,Y of a point in the picture; may be repeated.")],
+    target: Annotated[list[str], typer.Option("--target", help="X,Y where it is to go; one for each handle.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which picture to start from.")] = 0,
+    latent: Annotated[Path | None, typer.Option("--latent", help="Start from a latent.safetensors instead.")] = None,
+    truncation: Annotated[float, typer.Option("--truncation", help="1 is all variety, 0 the mean picture.")] = 0.7,
+    mask: Annotated[Path | None, typer.Option("--mask", help="Picture, white where things may move.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Most steps.")] = None,
+    preset: Annotated[str, typer.Option("--preset", help="trimtab, paper, official or unofficial.")] = "trimtab",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
+    animation: Annotated[str, typer.Option("--animation", help="gif, webp or none.")] = "gif",
+    device: Device = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Drag points of a picture; writes it before and after, the way between, and a recipe that repeats it."""
+    from trimtab.core.device import pick
+    from trimtab.core.interrupt import Interrupted
+    from trimtab.drag.run import DragRequest, run
+    from trimtab.drag.settings import read_change
+    from trimtab.store.resolve import resolve
+
+    changes = dict(read_change(word) for word in settings or ())
+    if steps is not None:
+        changes["max_steps"] = steps
+    if not 0 <= truncation <= 2:
+        raise RangeError(f"--truncation {truncation:g}: allowed is 0 to 2.")
+    request = DragRequest(
+        resolve(generator),
+        generator,
+        out,
+        tuple(_point(text, "--handle") for text in handle),
+        tuple(_point(text, "--target") for text in target),
+        seed=seed,
+        latent=latent,
+        truncation=truncation,
+        mask=mask,
+        preset=preset,
+        changes=tuple(sorted(changes.items())),
+        animation=_animation(animation),
+        device=pick(device).type,
+    )
+    try:
+        values = show(run(request), Output(as_json, quiet))
+    except Interrupted as stopped:
+        typer.echo(f"\n{stopped.args[0]}; every step so far is kept. Continue with the same command.", err=True)
+        raise
+    if not as_json and not quiet:
+        typer.echo(_summary(values))
+
+
+def _summary(values: dict[str, Any]) -> str:
+    ends = {
+        "arrived": "arrived",
+        "lost": "stopped: the points that are left are lost",
+        "steps": "stopped at the step limit",
+    }
+    way = f"{values['distance_before_px']:.1f} px -> {values['distance_after_px']:.1f} px by the tracker"
+    return f"  {ends[values['end']]} after {values['steps']} steps; mean distance {way}"
+
+
+def _point(text: str, option: str) -> tuple[float, float]:
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise RangeError(
+            f"{option} {text:.80}: expected are two numbers such as 300,420, x to the right, y down."
+        ) from error
+    return x, y
+
+
+def _animation(text: str) -> Any:
+    kinds = {"gif": "gif", "webp": "webp", "none": None}
+    if text not in kinds:
+        raise RangeError(f"--animation {text:.80}. {did_you_mean(text, kinds)}")
+    return kinds[text]

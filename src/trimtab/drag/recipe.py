@@ -1,0 +1,156 @@
+"""Recipes: what makes a session again, to the same bits, as a JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from trimtab.core.errors import FormatError, RangeError
+from trimtab.drag.edit import Point
+from trimtab.drag.settings import DragSettings, read_settings
+from trimtab.store.documents import read_object
+from trimtab.store.durable import write_bytes
+
+RECIPE_NAME: Final = "recipe.json"
+FORMAT: Final = 1
+MOST_BYTES: Final = 1 << 24
+REMEDY: Final = "Write it anew with trimtab drag, or choose another --out."
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Start:
+    """The picture before any edit: of a seed, or of a latent file.
+
+    Attributes:
+        seed: of the latent; None where a file is the start.
+        truncation: 1 leaves a style, 0 gives the mean.
+        latent_sha256: of the styles in the file; empty where a seed is the start.
+    """
+
+    seed: int | None
+    truncation: float = 1.0
+    latent_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class EditRecipe:
+    """One edit.
+
+    Attributes:
+        handles: where points were.
+        targets: where each was to go.
+        settings: how.
+        mask_sha256: of the mask's pixels; empty where there is none.
+        steps: how many were taken.
+    """
+
+    handles: tuple[Point, ...]
+    targets: tuple[Point, ...]
+    settings: DragSettings
+    mask_sha256: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A session without its numbers.
+
+    Attributes:
+        generator: what it is called.
+        card_sha256: of the generator's card.
+        start: the picture before any edit.
+        edits: in order.
+        place: take and frame where the session is; empty before the first edit.
+        surroundings: what the bits depend on besides: threads, version of torch, device.
+    """
+
+    generator: str
+    card_sha256: str
+    start: Start
+    edits: tuple[EditRecipe, ...]
+    place: tuple[int, ...]
+    surroundings: dict[str, str]
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write a recipe into a folder.
+
+    Raises:
+        CheckpointError: the disk refused.
+    """
+    document = {"format": FORMAT, **_object(recipe), "start": _object(recipe.start)}
+    document["edits"] = [{**_object(edit), "settings": edit.settings.to_json()} for edit in recipe.edits]
+    write_bytes(folder / RECIPE_NAME, json.dumps(document, indent=1).encode())
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe strictly: every key is known and none is missing.
+
+    Raises:
+        FormatError: it is damaged or of another version.
+    """
+    document = read_object(path, most_bytes=MOST_BYTES, remedy=REMEDY)
+    if (found := document.pop("format", None)) != FORMAT:
+        raise FormatError(path, f"has the format {found!r:.40}; known is {FORMAT}", remedy=REMEDY)
+    try:
+        start, edits = document.pop("start"), document.pop("edits")
+        return _read(
+            Recipe,
+            document,
+            start=_read(Start, _dict(start)),
+            edits=tuple(_read_edit(_dict(edit)) for edit in _list(edits)),
+        )
+    except (KeyError, TypeError, RangeError) as error:
+        raise FormatError(path, f"is no recipe of a drag ({error!s:.200})", remedy=REMEDY) from error
+
+
+def _read_edit(document: dict[str, Any]) -> EditRecipe:
+    settings = read_settings(_dict(document.pop("settings")))
+    points = {name: tuple(_point(point) for point in _list(document.pop(name))) for name in ("handles", "targets")}
+    return _read(EditRecipe, document, settings=settings, **points)
+
+
+CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
+    "generator": lambda value: isinstance(value, str),
+    "card_sha256": lambda value: isinstance(value, str),
+    "latent_sha256": lambda value: isinstance(value, str),
+    "mask_sha256": lambda value: isinstance(value, str),
+    "seed": lambda value: value is None or type(value) is int,
+    "truncation": lambda value: type(value) in (int, float),
+    "steps": lambda value: type(value) is int and value >= 0,
+    "place": lambda value: isinstance(value, list) and len(value) in (0, 2) and all(type(v) is int for v in value),
+    "surroundings": lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
+}
+
+
+def _read(kind: Callable[..., Value], document: dict[str, Any], **rest: Any) -> Value:
+    for name, value in document.items():
+        if name not in CHECKS or not CHECKS[name](value):
+            raise TypeError(f"{name} is {value!r:.60}")
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}, **rest)
+
+
+def _point(value: Any) -> Point:
+    if not (isinstance(value, list) and len(value) == 2 and all(type(part) in (int, float) for part in value)):
+        raise TypeError(f"a point is {value!r:.60}")
+    return float(value[0]), float(value[1])
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"an object was expected, found is {value!r:.60}")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list was expected, found is {value!r:.60}")
+    return value
+
+
+def _object(record: Any) -> dict[str, Any]:
+    return dict(vars(record))

@@ -1,0 +1,262 @@
+"""``trimtab drag`` as a job: from a request to pictures, recipe and numbers in a folder."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from trimtab.core.errors import RangeError
+from trimtab.core.interrupt import Interrupted, Interrupts
+from trimtab.core.job import Event, Job, Note, Progress, Result, Saved, Started
+from trimtab.drag.edit import Edit, Point
+from trimtab.drag.mask import read_mask
+from trimtab.drag.picture import Animation, to_image, write_animation, write_png
+from trimtab.drag.recipe import RECIPE_NAME, Start
+from trimtab.drag.session import Place, Session
+from trimtab.drag.settings import DragSettings, preset
+from trimtab.drag.stored import (
+    card_hash,
+    hash_mask,
+    hash_tensor,
+    load_session,
+    read_latent,
+    recipe_of,
+    save_session,
+    start_styles,
+    surroundings,
+    write_latent,
+)
+from trimtab.models.stylegan.generator import Generator
+from trimtab.models.stylegan.load import load_generator
+from trimtab.store.lock import RunLock
+
+SAVE_EVERY_S: Final = 5.0
+MOST_FRAMES: Final = 24
+"""Of the moving picture: each is rendered whole."""
+MOVING_PX: Final = 512
+
+
+@dataclass(frozen=True)
+class DragRequest:
+    """What a drag of the command line is asked to do.
+
+    Attributes:
+        generator: its folder.
+        name: what the person called it.
+        out: folder to write; a session that is in it is continued.
+        handles: where points are, in pixels of the picture.
+        targets: where each is to go.
+        seed: of the picture; ignored where ``latent`` is given.
+        latent: file of styles to start from.
+        truncation: of a seed's style.
+        mask: picture file, white where the picture may change.
+        preset: settings to begin with.
+        changes: single settings that differ from the preset's.
+        animation: kind of the moving picture; None makes none.
+        device: where to work.
+    """
+
+    generator: Path
+    name: str
+    out: Path
+    handles: tuple[Point, ...]
+    targets: tuple[Point, ...]
+    seed: int = 0
+    latent: Path | None = None
+    truncation: float = 0.7
+    mask: Path | None = None
+    preset: str = "trimtab"
+    changes: tuple[tuple[str, Any], ...] = ()
+    animation: Animation | None = "gif"
+    device: str = "cpu"
+
+
+def run(request: DragRequest) -> Job:
+    """Drag, and write what came of it; run again, it continues to the same bits.
+
+    Raises:
+        RangeError: points, mask, settings or latent do not fit the generator, or ``out`` holds another drag.
+        MissingError: a file is missing, or the folder holds no generator.
+        FormatError: a file is damaged.
+        LockedError: another process works in ``out``.
+        NonFiniteError: a gradient is no number.
+        CheckpointError: the disk refused.
+    """
+    yield Started(f"dragging {request.name}", str(request.out))
+    generator = _load(request)
+    work = _Work.prepare(request, generator)
+    request.out.mkdir(parents=True, exist_ok=True)
+    interrupts = Interrupts()
+    with RunLock(request.out), interrupts.catching():
+        work.take_up()
+        try:
+            for event in work.events():
+                with interrupts.deferred():
+                    yield event
+        except (Interrupted, GeneratorExit):
+            with interrupts.deferred():
+                work.save()
+            raise
+
+
+def _load(request: DragRequest) -> Generator:
+    generator = load_generator(request.generator)
+    if request.device != "cpu":
+        generator.to(request.device)  # type: ignore[attr-defined]
+    return generator
+
+
+class _Work:
+    """A drag in progress."""
+
+    def __init__(self, request: DragRequest, start: Start, session: Session, edit: Edit) -> None:
+        self.request, self.start, self.session, self.edit = request, start, session, edit
+        self.card_sha256 = card_hash(request.generator)
+        self.notes: list[str] = []
+        self.step_s: list[float] = []
+
+    @classmethod
+    def prepare(cls, request: DragRequest, generator: Generator) -> _Work:
+        """Check everything that was asked before anything is written."""
+        styles, start = _start(request, generator)
+        mask = None if request.mask is None else read_mask(request.mask, generator.resolution)
+        edit = Edit(request.handles, request.targets, settings_of(request, generator), mask)
+        edit.check(generator)
+        return cls(request, start, Session(generator, styles), edit)
+
+    def take_up(self) -> None:
+        """Continue the session in the folder, or begin one."""
+        if not (self.request.out / RECIPE_NAME).is_file():
+            self.session.begin(self.edit)
+            self.save()
+            return
+        session, recipe = load_session(self.request.out, self.session.generator)
+        most = self.edit.settings.max_steps
+        same = [
+            replace(take.edit.settings, max_steps=most) == self.edit.settings
+            and take.edit.handles == self.edit.handles
+            and take.edit.targets == self.edit.targets
+            and hash_mask(take.edit.mask) == hash_mask(self.edit.mask)
+            for take in session.takes
+        ]
+        if recipe.start != self.start or recipe.card_sha256 != self.card_sha256 or same != [True]:
+            raise RangeError(f"{self.request.out} holds another drag. Repeat its options, or choose another --out.")
+        take = session.takes[0]
+        take.edit = take.engine.edit = self.edit
+        take.engine.settings = self.edit.settings
+        session.go_to(Place(0, len(take.frames) - 1))
+        self.session = session
+        self.notes.append(f"continuing after step {session.frame.number}.")
+        if recipe.surroundings != (here := surroundings(session.start.device)):
+            differing = ", ".join(f"{key} {recipe.surroundings.get(key)} -> {value}" for key, value in here.items())
+            self.notes.append(f"other surroundings, so that the last bits may differ: {differing}.")
+
+    def events(self) -> Iterator[Event]:
+        """Drag to the end and write the pictures."""
+        yield from (Note(note) for note in self.notes)
+        yield self._picture("before", Place(0, 0))
+        yield from self._steps()
+        self.save()
+        yield self._picture("after", self._last)
+        write_latent(self.request.out / "latent.safetensors", self.session.w_plus)
+        if self.request.animation is not None:
+            yield from self._animate()
+        yield Saved("session", str(self.request.out))
+        yield Result(self._values())
+
+    def save(self) -> None:
+        """Put the session down."""
+        recipe = recipe_of(self.session, self.start, generator=self.request.name, card_sha256=self.card_sha256)
+        save_session(self.request.out, self.session, recipe)
+
+    @property
+    def _last(self) -> Place:
+        return Place(0, len(self.session.takes[0].frames) - 1)
+
+    def _steps(self) -> Iterator[Event]:
+        engine, saved = self.session.take.engine, time.monotonic()
+        while not engine.end(self.session.frame):
+            before, begun = self.session.frame, time.perf_counter()
+            frame = self.session.advance()
+            self.step_s.append(time.perf_counter() - begun)
+            yield from _changes(before.lost, frame.lost, self.edit)
+            left = engine.distances(frame)
+            values = {"distance_px": float(left.mean()), "distances_px": left.tolist(), "points": frame.points.tolist()}
+            yield Progress("drag", frame.number, self.edit.settings.max_steps, "steps", values)
+            if time.monotonic() - saved > SAVE_EVERY_S:
+                self.save()
+                saved = time.monotonic()
+
+    def _picture(self, name: str, place: Place) -> Saved:
+        path = self.request.out / f"{name}.png"
+        self.session.go_to(place)
+        write_png(path, self.session.picture())
+        self.session.go_to(self._last)
+        return Saved(f"picture {name}", str(path))
+
+    def _animate(self) -> Iterator[Event]:
+        count = self._last.frame + 1
+        shown = sorted({round(index * (count - 1) / (MOST_FRAMES - 1)) for index in range(MOST_FRAMES)})
+        images = []
+        for done, number in enumerate(shown, start=1):
+            self.session.go_to(Place(0, number))
+            images.append(to_image(self.session.picture(), most_px=MOVING_PX))
+            yield Progress("moving picture", done, len(shown), "frames")
+        assert self.request.animation is not None
+        path = self.request.out / f"drag.{self.request.animation}"
+        write_animation(path, images, self.request.animation)
+        yield Saved("moving picture", str(path))
+
+    def _values(self) -> dict[str, Any]:
+        take = self.session.takes[0]
+        engine, first, last = take.engine, take.frames[0], take.frames[-1]
+        return {
+            "out": str(self.request.out),
+            "end": engine.end(last),
+            "steps": last.number,
+            "distance_before_px": float(engine.distances(first).mean()),
+            "distance_after_px": float(engine.distances(last).mean()),
+            "points": last.points.tolist(),
+            "lost": last.lost.tolist(),
+            "step_ms": 1000 * statistics.median(self.step_s) if self.step_s else None,
+        }
+
+
+def settings_of(request: DragRequest, generator: Generator) -> DragSettings:
+    """Give a request's settings: its preset's, for this generator, with the single changes.
+
+    Raises:
+        RangeError: the preset, a setting or a value is not allowed.
+    """
+    named = preset(
+        request.preset,
+        resolution=generator.resolution,
+        feature_sizes=generator.feature_sizes,
+        points=len(request.handles),
+    )
+    changes = dict(request.changes)
+    return replace(named, **changes)
+
+
+def _start(request: DragRequest, generator: Generator) -> tuple[Tensor, Start]:
+    if request.latent is not None:
+        styles = read_latent(request.latent, generator)
+        return styles, Start(None, 1.0, hash_tensor(styles))
+    start = Start(request.seed, request.truncation)
+    return start_styles(generator, start), start
+
+
+def _changes(before: Tensor, after: Tensor, edit: Edit) -> Iterator[Note]:
+    """Say which points were lost or found again."""
+    for handle, was, gone in zip(edit.handles, before.tolist(), after.tolist(), strict=True):
+        name = f"the point from {handle[0]:g},{handle[1]:g}"
+        if gone and not was:
+            yield Note(f"{name} is lost: nothing near looks like it. It pauses; the others go on.", "warning")
+        elif was and not gone:
+            yield Note(f"{name} is found again.")

@@ -1,0 +1,196 @@
+"""A session: a picture, the edits made on it, and every step of each, to go back to and on from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from trimtab.core.errors import RangeError
+from trimtab.drag.edit import Edit
+from trimtab.drag.engine import Engine, Frame
+from trimtab.drag.mask import blend
+from trimtab.models.stylegan.generator import Features, Generator
+
+
+@dataclass
+class Take:
+    """An edit and all moments of it, the first being the one before any step."""
+
+    edit: Edit
+    engine: Engine
+    frames: list[Frame] = field(default_factory=list)
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A moment of a session: which take, and which of its frames."""
+
+    take: int
+    frame: int
+
+
+class Session:
+    """Edits of one picture.
+
+    Attributes:
+        generator: frozen.
+        start: styles of the picture before any edit.
+        takes: edits in order, those that were undone but not yet replaced among them.
+        place: where the session is; None before the first edit.
+    """
+
+    def __init__(
+        self, generator: Generator, start: Float32[Tensor, "1 styles width"], *, windowed: bool = True
+    ) -> None:
+        """Begin with a picture.
+
+        Args:
+            generator: frozen.
+            start: styles of the picture.
+            windowed: compute only what the points need where nothing else is needed.
+        """
+        self.generator, self.start, self.windowed = generator, start, windowed
+        self.takes: list[Take] = []
+        self.place: Place | None = None
+
+    @property
+    def w_plus(self) -> Float32[Tensor, "1 styles width"]:
+        """Styles of the picture as it is now."""
+        return self.start if self.place is None else self.styles_at(self.place)
+
+    @property
+    def take(self) -> Take:
+        """The edit at work.
+
+        Raises:
+            RangeError: none was begun.
+        """
+        if self.place is None:
+            raise RangeError("no edit was begun. Set a handle and its target first.")
+        return self.takes[self.place.take]
+
+    @property
+    def frame(self) -> Frame:
+        """Where the edit at work is."""
+        take = self.take
+        assert self.place is not None
+        return take.frames[self.place.frame]
+
+    def styles_at(self, place: Place) -> Float32[Tensor, "1 styles width"]:
+        """Give the styles of a moment."""
+        take = self.takes[place.take]
+        return take.engine.w_plus(take.frames[place.frame].offsets)
+
+    def begin(self, edit: Edit) -> Frame:
+        """Begin an edit of the picture as it is now; what was undone is forgotten.
+
+        Raises:
+            RangeError: the edit does not fit the generator.
+        """
+        engine = Engine(self.generator, self.w_plus, edit, windowed=self.windowed)
+        self._forget_what_follows()
+        self.takes.append(Take(edit, engine, [engine.first()]))
+        self.place = Place(len(self.takes) - 1, 0)
+        return self.frame
+
+    def advance(self) -> Frame:
+        """Take one step of the edit at work; steps that were undone are forgotten.
+
+        Raises:
+            RangeError: no edit was begun, or no point can be pulled.
+            NonFiniteError: the gradient is no number.
+        """
+        take, here = self.take, self.place
+        assert here is not None
+        frame = take.engine.advance(self.frame)
+        self._forget_what_follows()
+        take.frames.append(frame)
+        self.place = Place(here.take, here.frame + 1)
+        return frame
+
+    def undo(self) -> bool:
+        """Go back one step, across edits; tell whether there was one."""
+        return self._move(-1)
+
+    def redo(self) -> bool:
+        """Go forward one step that was undone; tell whether there was one."""
+        return self._move(1)
+
+    def go_to(self, place: Place | None) -> None:
+        """Go to a moment of the session.
+
+        Raises:
+            RangeError: there is none such.
+        """
+        if place is not None and place not in self.places():
+            raise RangeError(f"{place}: the session has {len(self.takes)} edits and no such moment in them.")
+        self.place = place
+
+    def places(self) -> list[Place]:
+        """Give all moments in order."""
+        return [Place(index, number) for index, take in enumerate(self.takes) for number in range(len(take.frames))]
+
+    @torch.no_grad()
+    def features(self, *, whole: bool = True) -> Features:
+        """Give the features of what is shown now: the start's own outside a mask that keeps.
+
+        Args:
+            whole: False takes the window that the last step computed, where one was enough.
+
+        Raises:
+            RangeError: no edit was begun.
+        """
+        take = self.take
+        features = take.engine.features(self.frame)
+        if whole and features.window is not None:
+            features = self.generator.features(self.w_plus, take.engine.lattice.size)
+        return self._shown(take, features)
+
+    @torch.no_grad()
+    def picture(self) -> Float[Tensor, "1 3 rows columns"]:
+        """Make the picture as it is now."""
+        if self.place is None:
+            return self.generator.image(self.start)
+        return self.generator.image_from(self.features(), self.w_plus)
+
+    @torch.no_grad()
+    def preview(self) -> Float[Tensor, "1 3 height width"]:
+        """Give a cheap picture of the edit at work from the features of its last step.
+
+        Raises:
+            RangeError: no edit was begun.
+        """
+        return self.generator.preview(self.features(whole=False))
+
+    def _shown(self, take: Take, features: Features) -> Features:
+        mask = take.edit.mask
+        if mask is None or not take.edit.settings.keep:
+            return features
+        before = self._shown_before(take)
+        return blend(features, before, mask.soft_at(features.size))
+
+    def _shown_before(self, take: Take) -> Features:
+        """Give what was shown when an edit began."""
+        index = self.takes.index(take)
+        features = take.engine.start_features
+        if index == 0 or self.takes[index - 1].engine.lattice.size != features.size:
+            return features
+        return self._shown(self.takes[index - 1], features)
+
+    def _move(self, by: int) -> bool:
+        places: list[Place | None] = [None, *self.places()]
+        index = places.index(self.place) + by
+        if not 0 <= index < len(places):
+            return False
+        self.place = places[index]
+        return True
+
+    def _forget_what_follows(self) -> None:
+        if self.place is None:
+            self.takes.clear()
+            return
+        del self.takes[self.place.take + 1 :]
+        del self.takes[self.place.take].frames[self.place.frame + 1 :]

@@ -1,0 +1,219 @@
+"""A session in a folder: recipe, latents and masks; saved whole, and taken up to the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from trimtab.core.errors import FormatError, RangeError
+from trimtab.drag.adam import Moments
+from trimtab.drag.edit import Edit
+from trimtab.drag.engine import Frame
+from trimtab.drag.mask import Mask, read_mask
+from trimtab.drag.picture import write_grey
+from trimtab.drag.recipe import RECIPE_NAME, EditRecipe, Recipe, Start, read_recipe, write_recipe
+from trimtab.drag.session import Place, Session
+from trimtab.models.stylegan.generator import Generator, latent_of_seed
+from trimtab.store.cards import CARD_NAME
+from trimtab.store.durable import hash_file, write_bytes
+from trimtab.store.safetensors import TensorFile
+from trimtab.store.safetensors_writer import safetensors_pieces
+
+LATENTS_NAME: Final = "latents.safetensors"
+START: Final = "start"
+REMEDY: Final = "Choose another --out and drag again."
+
+
+def start_styles(generator: Generator, start: Start) -> Tensor:
+    """Give the styles, (1, styles, width), of a seed.
+
+    Raises:
+        RangeError: the seed is not allowed, or the start is no seed.
+    """
+    if start.seed is None:
+        raise RangeError("the start is a latent file, and no seed makes it. Give the file with --latent.")
+    latent = latent_of_seed(start.seed, generator.z_width).to(generator.w_mean)
+    with torch.no_grad():
+        return generator.w_plus(generator.map(latent), truncation=start.truncation)
+
+
+def read_latent(path: Path, generator: Generator) -> Tensor:
+    """Read the styles, (1, styles, width), of a file that a drag wrote.
+
+    Raises:
+        FormatError: it is damaged, or holds no such tensor.
+        MissingError: it holds no tensor of that name.
+        RangeError: the styles are those of another generator.
+    """
+    return _checked_start(TensorFile(path).load("w_plus"), generator, path)
+
+
+def write_latent(path: Path, w_plus: Tensor) -> None:
+    """Write the styles of a picture, (1, styles, width), as the tensor ``w_plus``.
+
+    Raises:
+        CheckpointError: the disk refused.
+    """
+    write_bytes(path, b"".join(safetensors_pieces({"w_plus": w_plus})))
+
+
+def hash_tensor(tensor: Tensor) -> str:
+    """Give the SHA-256 of a tensor's values."""
+    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def hash_mask(mask: Mask | None) -> str:
+    """Give the SHA-256 of a mask's pixels; empty for none."""
+    return "" if mask is None else hash_tensor(mask.movable)
+
+
+def card_hash(folder: Path) -> str:
+    """Give the SHA-256 of a generator's card; empty where it has none."""
+    card = folder / CARD_NAME
+    return hash_file(card).sha256 if card.is_file() else ""
+
+
+def surroundings(device: torch.device) -> dict[str, str]:
+    """Say what the bits of a drag depend on besides its recipe."""
+    return {"torch": torch.__version__, "threads": str(torch.get_num_threads()), "device": device.type}
+
+
+def recipe_of(session: Session, start: Start, *, generator: str, card_sha256: str) -> Recipe:
+    """Describe a session so that it can be made again."""
+    edits = tuple(
+        EditRecipe(
+            take.edit.handles, take.edit.targets, take.edit.settings, hash_mask(take.edit.mask), len(take.frames) - 1
+        )
+        for take in session.takes
+    )
+    place = () if session.place is None else (session.place.take, session.place.frame)
+    return Recipe(generator, card_sha256, start, edits, place, surroundings(session.start.device))
+
+
+def save_session(folder: Path, session: Session, recipe: Recipe) -> None:
+    """Write a session; a crash in between leaves the one that was there.
+
+    Raises:
+        CheckpointError: the disk refused.
+    """
+    tensors = {START: session.start}
+    for index, take in enumerate(session.takes):
+        tensors |= {f"{index}.{name}": tensor for name, tensor in _pack(take.frames).items()}
+        mask = _mask_path(folder, hash_mask(take.edit.mask))
+        if take.edit.mask is not None and not mask.exists():
+            write_grey(mask, take.edit.mask.movable)
+    write_bytes(folder / LATENTS_NAME, b"".join(safetensors_pieces(tensors)))
+    write_recipe(folder, recipe)
+
+
+def load_session(folder: Path, generator: Generator, *, windowed: bool = True) -> tuple[Session, Recipe]:
+    """Take up a session where it was saved.
+
+    Raises:
+        FormatError: a file is damaged, or the files do not belong together.
+        MissingError: a mask is gone.
+        RangeError: the session is of another generator.
+    """
+    recipe, file = read_recipe(folder / RECIPE_NAME), TensorFile(folder / LATENTS_NAME)
+    session = Session(generator, _checked_start(file.load(START), generator, file.path), windowed=windowed)
+    for index, edit in enumerate(recipe.edits):
+        session.begin(_edit(folder, edit, generator.resolution))
+        frames = _unpack({name: file.load(f"{index}.{name}") for name in PACKED}, session.frame, file.path)
+        # A crash between both files leaves frames that the recipe does not know yet, or the reverse.
+        session.take.frames = frames
+        session.place = Place(index, len(frames) - 1)
+    if len(recipe.place) == 2:
+        take, frame = (max(part, 0) for part in recipe.place)
+        take = min(take, len(session.takes) - 1)
+        session.place = Place(take, min(frame, len(session.takes[take].frames) - 1)) if session.takes else None
+    else:
+        session.place = None
+    return session, recipe
+
+
+def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Session:
+    """Make a session again from its recipe alone: the styles have the same bits in the same surroundings.
+
+    Raises:
+        FormatError: the recipe or the latent is damaged.
+        RangeError: the recipe is of another generator.
+    """
+    recipe = read_recipe(folder / RECIPE_NAME)
+    if recipe.start.seed is None:
+        start = _checked_start(TensorFile(folder / LATENTS_NAME).load(START), generator, folder / LATENTS_NAME)
+    else:
+        start = start_styles(generator, recipe.start)
+    session = Session(generator, start, windowed=windowed)
+    for edit in recipe.edits:
+        session.begin(_edit(folder, edit, generator.resolution))
+        for _ in range(edit.steps):
+            session.advance()
+    return session
+
+
+PACKED: Final = ("offsets", "first", "second", "moment_steps", "sought", "points", "lost")
+
+
+def _pack(frames: list[Frame]) -> dict[str, Tensor]:
+    return {
+        "offsets": torch.stack([frame.offsets for frame in frames]),
+        "first": torch.stack([frame.moments.first for frame in frames]),
+        "second": torch.stack([frame.moments.second for frame in frames]),
+        "moment_steps": torch.tensor([frame.moments.steps for frame in frames]),
+        "sought": torch.stack([frame.sought for frame in frames]),
+        "points": torch.stack([frame.points for frame in frames]),
+        "lost": torch.stack([frame.lost for frame in frames]),
+    }
+
+
+def _unpack(packed: Mapping[str, Tensor], like: Frame, path: Path) -> list[Frame]:
+    """Give the frames of an edit, which must have the shapes of its first."""
+    first = _pack([like])
+    for name, tensor in packed.items():
+        expected = first[name]
+        if tensor.shape[1:] != expected.shape[1:] or tensor.dtype != expected.dtype or not len(tensor):
+            raise FormatError(path, f"{name} is {tensor.dtype} {list(tensor.shape)}", remedy=REMEDY)
+    counts = {len(tensor) for tensor in packed.values()}
+    if len(counts) != 1 or not all(bool(torch.isfinite(tensor).all()) for tensor in packed.values()):
+        raise FormatError(path, "holds frames that are not whole", remedy=REMEDY)
+    moved = {
+        name: tensor.to(like.offsets.device)
+        for name, tensor in packed.items()
+        if name in ("offsets", "first", "second")
+    }
+    rows: dict[str, Any] = {**packed, **moved}
+    return [
+        Frame(
+            number,
+            rows["offsets"][number],
+            Moments(rows["first"][number], rows["second"][number], int(rows["moment_steps"][number])),
+            rows["sought"][number],
+            rows["points"][number],
+            rows["lost"][number],
+        )
+        for number in range(counts.pop())
+    ]
+
+
+def _edit(folder: Path, recipe: EditRecipe, resolution: int) -> Edit:
+    mask = read_mask(_mask_path(folder, recipe.mask_sha256), resolution) if recipe.mask_sha256 else None
+    if hash_mask(mask) != recipe.mask_sha256:
+        raise FormatError(_mask_path(folder, recipe.mask_sha256), "has changed since the drag", remedy=REMEDY)
+    return Edit(recipe.handles, recipe.targets, recipe.settings, mask)
+
+
+def _mask_path(folder: Path, digest: str) -> Path:
+    return folder / f"mask-{digest[:12]}.png"
+
+
+def _checked_start(w_plus: Tensor, generator: Generator, path: Path) -> Tensor:
+    wanted = (1, generator.styles, generator.w_width)
+    if tuple(w_plus.shape) != wanted or w_plus.dtype != torch.float32 or not bool(torch.isfinite(w_plus).all()):
+        found = f"{w_plus.dtype} {list(w_plus.shape)}"
+        raise RangeError(f"{path}: styles are {found}; this generator takes finite torch.float32 {list(wanted)}.")
+    return w_plus.to(generator.w_mean.device)
