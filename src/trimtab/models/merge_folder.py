@@ -20,8 +20,8 @@ from trimtab.models.trained_base import dense_base_notes
 from trimtab.nn.linear import QuantizedLinear
 from trimtab.store.adapter import load_adapter
 from trimtab.store.bitsandbytes import SAVED_KINDS, quantization_config, to_tensors
-from trimtab.store.importing import whole_folder
 from trimtab.store.safetensors import SINGLE_NAME
+from trimtab.store.whole import whole_folder
 
 
 def merge_folder(model: Path, adapter: Path, out: Path, *, requantize: bool = False) -> Job:

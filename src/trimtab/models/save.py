@@ -12,8 +12,8 @@ from torch import nn
 
 from trimtab.core.errors import NonFiniteError
 from trimtab.models.config import CONFIG_NAME, read_model_config
-from trimtab.store.importing import whole_folder
 from trimtab.store.safetensors import SINGLE_NAME
+from trimtab.store.whole import whole_folder
 
 TOKENIZER_FILES: Final = (
     "tokenizer.json",

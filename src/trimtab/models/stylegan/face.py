@@ -18,24 +18,25 @@ from trimtab.models.stylegan.mobile import MobileSizes, MobileStyleGan, tensor_s
 from trimtab.models.stylegan.mobile_layers import MAPPING_LAYERS
 from trimtab.models.stylegan.preview import HeadFit, psnr, shrink
 from trimtab.store.cards import Card, write_card
-from trimtab.store.importing import whole_folder
 from trimtab.store.openvino_ir import IrFile
+from trimtab.store.whole import whole_folder
 
 SIZES: Final = MobileSizes(channels=(512, 512, 512, 512, 512, 256, 128, 64), width=512)
 MEAN_LATENTS: Final = 10_000
 MEAN_SEED: Final = 0
 FITTED_SEEDS: Final = range(100_000, 100_024)
 UNSEEN_SEEDS: Final = range(200_000, 200_006)
+TRUNCATION: Final = 0.7  # of the faces that previews are fitted on: that of published drags
 
 
-def convert_face(files: Sequence[Path], out: Path, *, card: Card) -> Job:
+def convert_face(files: Sequence[Path], out: Path, card: Card) -> Job:
     """Convert the wheel's two graphs into a folder that ``load_generator`` reads.
 
     What the graphs lack is computed: the mean style, and the linear heads of the previews, fitted on random faces and
     judged on others.
 
     Args:
-        files: description and bytes of the mapping, then of the synthesis.
+        files: bytes and description of the synthesis, then of the mapping, as in the catalogue.
         out: does not exist, or is empty.
         card: to which the quality of the previews is added.
 
@@ -44,9 +45,9 @@ def convert_face(files: Sequence[Path], out: Path, *, card: Card) -> Job:
         RangeError: ``out`` exists already.
     """
     yield Started(f"converting {card.name}", str(out))
-    tensors = read_face(IrFile(files[0], files[1]), IrFile(files[2], files[3]))
+    tensors = read_face(synthesis=IrFile(files[1], files[0]), mapping=IrFile(files[3], files[2]))
+    tensors["mapping.w_mean"] = mean_style(MobileStyleGan(SIZES, tensors))
     net = MobileStyleGan(SIZES, tensors)
-    tensors["mapping.w_mean"] = mean_style(net)
     fits = {size: HeadFit(channels) for size, channels in SIZES.feature_channels.items()}
     for done, seed in enumerate(FITTED_SEEDS, start=1):
         _gather(net, seed, fits)
@@ -55,7 +56,7 @@ def convert_face(files: Sequence[Path], out: Path, *, card: Card) -> Job:
         tensors[f"heads.weight{size}"], tensors[f"heads.bias{size}"] = fit.solve()
     quality = preview_quality(MobileStyleGan(SIZES, tensors))
     seen = ", ".join(f"{size} px {value:.1f} dB" for size, value in quality.items())
-    note = f"Previews of features, PSNR on {len(UNSEEN_SEEDS)} unseen faces: {seen}."
+    note = f"Previews of features, PSNR on {len(UNSEEN_SEEDS)} unseen faces at truncation {TRUNCATION}: {seen}."
     with whole_folder(out) as folder:
         write_generator(folder, SIZES, tensors)
         write_card(folder, replace(card, note=f"{card.note} {note}".strip()))
@@ -64,7 +65,7 @@ def convert_face(files: Sequence[Path], out: Path, *, card: Card) -> Job:
     yield Result({"out": str(out), "tensors": len(tensors), "preview_db": {str(s): v for s, v in quality.items()}})
 
 
-def read_face(mapping: IrFile, synthesis: IrFile) -> dict[str, Tensor]:
+def read_face(*, synthesis: IrFile, mapping: IrFile) -> dict[str, Tensor]:
     """Give all tensors of the network by our names; mean style and heads, which the graphs lack, are zeros.
 
     Raises:
@@ -145,7 +146,7 @@ def mean_style(net: MobileStyleGan) -> Tensor:
 
 @torch.no_grad()
 def _gather(net: MobileStyleGan, seed: int, fits: Mapping[int, HeadFit]) -> None:
-    w_plus = net.w_plus(net.map(latent_of_seed(seed, net.z_width)))
+    w_plus = _random_style(net, seed)
     image = net.image(w_plus)
     for size, fit in fits.items():
         fit.add(net.features(w_plus, size).values, image)
@@ -156,9 +157,13 @@ def preview_quality(net: MobileStyleGan) -> dict[int, float]:
     """Give the mean PSNR of previews, in dB, by the size of the features, on faces that no head has seen."""
     found: dict[int, list[float]] = {size: [] for size in net.feature_sizes}
     for seed in UNSEEN_SEEDS:
-        w_plus = net.w_plus(net.map(latent_of_seed(seed, net.z_width)))
+        w_plus = _random_style(net, seed)
         image = net.image(w_plus)
         for size in net.feature_sizes:
             preview = net.preview(net.features(w_plus, size))
             found[size].append(psnr(preview, shrink(image, preview.shape[-1])))
     return {size: sum(values) / len(values) for size, values in found.items()}
+
+
+def _random_style(net: MobileStyleGan, seed: int) -> Tensor:
+    return net.w_plus(net.map(latent_of_seed(seed, net.z_width)), truncation=TRUNCATION)

@@ -6,37 +6,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor
 
-from trimtab.core.errors import FormatError, MissingError, RangeError
+from trimtab.core.errors import FormatError, RangeError
+from trimtab.models.stylegan.config import CONFIG_NAME, MOBILE, REMEDY, STYLEGAN2, TENSORS_NAME, read_config
 from trimtab.models.stylegan.generator import Generator
 from trimtab.models.stylegan.mobile import MobileSizes, MobileStyleGan
 from trimtab.models.stylegan.stylegan2 import Sizes, StyleGan2
-from trimtab.store.documents import read_object
-
-CONFIG_NAME: Final = "generator.json"
-TENSORS_NAME: Final = "generator.safetensors"
-STYLEGAN2: Final = "stylegan2"
-MOBILE: Final = "mobile-stylegan"
-MOST_CONFIG_BYTES: Final = 1 << 16
-REMEDY: Final = "Add or import the generator again."
+from trimtab.store.durable import Disk, write_file
+from trimtab.store.safetensors import read_header
+from trimtab.store.safetensors_writer import safetensors_pieces
 
 
 def load_generator(path: Path) -> Generator:
     """Load a frozen generator from its folder.
 
-    The tensors are mapped from the file, so that nothing is read before it is used.
-
     Raises:
         MissingError: the folder holds no generator.
         FormatError: a file in it is damaged, or of another kind.
     """
-    config, tensors = path / CONFIG_NAME, path / TENSORS_NAME
-    if not config.is_file() or not tensors.is_file():
-        raise MissingError(f"{path} holds no generator ({CONFIG_NAME}, {TENSORS_NAME}). Run: trimtab models add face")
-    sizes = _read_sizes(config)
+    sizes, tensors = _read_sizes(path), path / TENSORS_NAME
     try:
         if isinstance(sizes, Sizes):
             return StyleGan2(sizes, _read_tensors(tensors))
@@ -51,26 +42,21 @@ def write_generator(folder: Path, sizes: Sizes | MobileSizes, tensors: Mapping[s
     Raises:
         RangeError: the tensors are not those of such a network.
     """
-    from safetensors.torch import save_file
-
     kind = STYLEGAN2 if isinstance(sizes, Sizes) else MOBILE
     (StyleGan2 if isinstance(sizes, Sizes) else MobileStyleGan)(sizes, tensors)  # type: ignore[arg-type]
     config = {"kind": kind, **asdict(sizes)}
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2), encoding="utf-8")
-    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    save_file(whole, folder / TENSORS_NAME, metadata={"format": "pt"})
+    write_file(Disk(), folder / TENSORS_NAME, safetensors_pieces(tensors))
 
 
-def _read_sizes(config: Path) -> Sizes | MobileSizes:
-    document = read_object(config, most_bytes=MOST_CONFIG_BYTES, remedy=REMEDY)
-    kind = document.pop("kind", None)
-    if kind not in (STYLEGAN2, MOBILE):
-        problem = f"has the kind {kind!r:.60}; known are {STYLEGAN2} and {MOBILE}"
-        raise FormatError(config, problem, remedy=REMEDY)
+def _read_sizes(folder: Path) -> Sizes | MobileSizes:
+    document = read_config(folder)
+    kind = document.pop("kind")
     try:
         return _sizes_of(Sizes if kind == STYLEGAN2 else MobileSizes, document)
     except (TypeError, RangeError) as error:
-        raise FormatError(config, f"describes no {kind} ({error!s:.120})", remedy=REMEDY) from error
+        problem = f"describes no {kind} ({error!s:.120})"
+        raise FormatError(folder / CONFIG_NAME, problem, remedy=REMEDY) from error
 
 
 def _sizes_of(of: type[Sizes] | type[MobileSizes], document: dict[str, Any]) -> Sizes | MobileSizes:
@@ -95,10 +81,8 @@ def _sizes_of(of: type[Sizes] | type[MobileSizes], document: dict[str, Any]) -> 
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read all tensors into memory of their own: where they lie decides how they are added up, to the last bit."""
     from safetensors.torch import load_file
 
-    from trimtab.store.safetensors import read_header
-
     read_header(path)
-    tensors: dict[str, Tensor] = load_file(path)
-    return tensors
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}

@@ -8,7 +8,7 @@ import pytest
 
 from trimtab.core.errors import RangeError
 from trimtab.store.durable import Disk
-from trimtab.store.importing import whole_folder
+from trimtab.store.whole import whole_folder
 
 
 def test_every_file_is_on_the_medium_before_the_folder_has_its_name(tmp_path: Path, monkeypatch) -> None:
