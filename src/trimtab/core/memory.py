@@ -38,6 +38,13 @@ def available_bytes() -> int:
     return machine if left is None else min(machine, left)
 
 
+def free_on_gpu_bytes() -> int:
+    """Give the free memory of the current GPU; of the machine where there is none, so that a plan can be made ahead."""
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else available_bytes()
+
+
 def give_back_when_freed() -> bool:
     """Let every large tensor on the CPU go back to the system when it is freed, from now on in this process.
 

@@ -75,7 +75,7 @@ def decoder_of(
     problem = obstacle(net) or missing_code()
     if problem is None:
         return LlamaDecoder(net, head=head or ("stored" if exact else "int8"), exact=exact)
-    _log.warning("%s is run by transformers, which is slower: %s.", name, problem)
+    _log.warning("%s is run by transformers' own code, not by the compiled decoder: %s.", name, problem)
     return TransformersDecoder(set_exact(net, exact))
 
 

@@ -23,7 +23,7 @@ class QuantizedLinear(nn.Module):
     backward pass.
 
     Attributes:
-        exact: float32 arithmetic always. False lets the kernels round activations to 13 bits where few rows are
+        exact: float32 arithmetic always. False lets the kernels round activations to 15 bits where a single row is
             read without a gradient: three times as fast, with an error far below that of the codes.
     """
 

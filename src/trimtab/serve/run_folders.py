@@ -111,10 +111,7 @@ def answers_of(folder: Path) -> list[dict[str, str]]:
     """Read the held-out prompts of a run with their answers; none where their file is absent or damaged."""
     if inside(folder, ANSWERS_NAME) is None:
         return []
-    try:
-        return [{key: str(text) for key, text in vars(item).items()} for item in read_answers(folder)]
-    except RecursionError:
-        return []
+    return [vars(item) for item in read_answers(folder)]
 
 
 def _is_plain(value: Any) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from trimtab.core.job import Event, Job, Note, Result, Started, Table
-from trimtab.core.memory import available_bytes, resident_bytes
+from trimtab.core.memory import available_bytes, free_on_gpu_bytes, resident_bytes
 from trimtab.core.words import human_bytes, human_count, human_seconds
 from trimtab.train.plan.calibrate import seconds_a_step
 from trimtab.train.plan.memory import FULL_TUNING_BYTES, Place, Sizes, measure_sizes, parts_of
@@ -98,7 +98,7 @@ def make_plan(
     # The process is looked at only now, when the network's code is loaded, as it will be in the run.
     gaps_share = 0.0 if settings.gradient_checkpointing else CPU_GAPS_SHARE
     place = Place(resident_bytes(), CPU_OTHER_BYTES, gaps_share) if on_cpu else GPU
-    limit = limit_bytes or available_bytes() + (place.program_bytes if on_cpu else 0)
+    limit = limit_bytes or (available_bytes() + place.program_bytes if on_cpu else free_on_gpu_bytes())
     parts = parts_of(sizes, settings, place)
     paged = 0 if settings.optimizer_budget else _page_out(parts, limit)
     peak = sum(parts.values())
