@@ -66,10 +66,12 @@ def import_model(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Convert a model file (.gguf) into a folder that every command and transformers can load."""
-    from trimtab.store.fetching import import_file
-
-    show(import_file(file, out), Output(as_json, quiet))
+    """Convert a model file (.gguf) or a picture generator's (.pkl, .pt, .pth) into a folder; nothing in it is run."""
+    if file.suffix == ".gguf":
+        from trimtab.store.fetching import import_file as importer
+    else:
+        from trimtab.models.stylegan.importing import import_generator as importer
+    show(importer(file, out), Output(as_json, quiet))
 
 
 def _listing() -> Job:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 MOST_OPERATIONS: Final = 250_000
 MOST_TEXT_BYTES: Final = 8 << 20
-LONG_TEXT_BYTES: Final = 1024
+LONG_TEXT_BYTES: Final = 256
 MOST_NAME_BYTES: Final = 256
 MOST_NUMBER_BYTES: Final = 16
 MOST_KEY: Final = 1 << 31
@@ -40,11 +40,17 @@ class Refused(ValueError):
         self.offset = offset
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Text:
-    """A text longer than any that is needed, left undecoded where it stands."""
+    """A text longer than any that is needed, left undecoded where it stands.
+
+    Attributes:
+        content: its UTF-8.
+        meant: the bytes that it stands for, once somebody has asked for them; so that nobody makes them twice.
+    """
 
     content: memoryview
+    meant: memoryview | None = None
 
 
 @dataclass(frozen=True, eq=False)

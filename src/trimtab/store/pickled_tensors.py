@@ -113,7 +113,7 @@ class PickledArray:
         )
         self.shape, self.dtype, self.content = _sizes(shape, "shape"), kind.dtype(), content
         self.by_columns = by_columns is True
-        if math.prod(self.shape) * self.dtype.itemsize != len(content):
+        if not math.prod(self.shape) * self.dtype.itemsize == len(content) > 0:
             raise Refused(f"gives an array of {list(self.shape)} {len(content)} bytes")
 
     def values(self) -> np.ndarray:
@@ -182,7 +182,14 @@ def _encoded(arguments: tuple[Any, ...]) -> memoryview:
     text, coding = arguments_of("bytes written as text", arguments, object, str)
     if coding not in ("latin1", "latin-1") or not isinstance(text, str | Text):
         raise Refused(f"holds bytes written as text in {coding!r:.20}; allowed is 'latin1'")
-    content = memoryview(text.encode("utf-8")) if isinstance(text, str) else text.content
+    if isinstance(text, str):
+        return _decoded(memoryview(text.encode("utf-8")))
+    if text.meant is None:
+        text.meant = _decoded(text.content)
+    return text.meant
+
+
+def _decoded(content: memoryview) -> memoryview:
     decoder, raw = codecs.getincrementaldecoder("utf-8")(), bytearray()
     try:
         for start in range(0, len(content), DECODED_BYTES):
