@@ -6,7 +6,6 @@ Source: arXiv:2104.04767, section 3.2.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,9 +18,10 @@ def inverse_haar(
     The first quarter of the channels are averages; of the others, three that follow each other are the differences
     between rows, between columns, and across, of one channel.
     """
-    channels = x.shape[1] // 4
-    average, bands = x[:, :channels], x[:, channels:].reshape(-1, channels, 3, *x.shape[2:])
-    rows, columns, across = bands.unbind(2)
+    batch, channels, height, width = x.shape[0], x.shape[1] // 4, *x.shape[2:]
+    x = x.permute(0, 2, 3, 1)  # (batch, height, width, 4 channels): as it lies in memory, where channels are last
+    average, bands = x[..., :channels], x[..., channels:].reshape(batch, height, width, channels, 3)
+    rows, columns, across = bands.unbind(4)
     upper, lower, plus, minus = average + rows, average - rows, columns + across, columns - across
-    pixels = torch.stack((upper + plus, upper - plus, lower + minus, lower - minus), dim=2)
-    return F.pixel_shuffle(pixels.flatten(1, 2), 2)
+    pairs = [torch.stack(pair, dim=3) for pair in ((upper + plus, upper - plus), (lower + minus, lower - minus))]
+    return torch.stack(pairs, dim=2).reshape(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
