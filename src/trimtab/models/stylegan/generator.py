@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -113,6 +114,18 @@ class Generator(Protocol):
         """Give a cheap, smaller picture, within -1 to 1, of what the features will become.
 
         Always of the whole picture; features of a window give a coarser one outside the window.
+        """
+
+    def preview_near(
+        self, w_plus: Float[Tensor, "1 styles width"], image: Float[Tensor, "1 3 rows columns"]
+    ) -> Callable[[Features], Tensor]:
+        """Give a ``preview`` for pictures near a known one, such as those of a drag.
+
+        It shows more of them than ``preview`` does as long as the styles above the features stay as they are.
+
+        Args:
+            w_plus: of the known picture.
+            image: that picture, as ``image`` makes it.
         """
 
 

@@ -6,7 +6,8 @@ the constants.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,7 @@ from trimtab.core.errors import RangeError
 from trimtab.models.stylegan.frozen import assign_tensors, check_size, check_whole, spread_style
 from trimtab.models.stylegan.generator import Features, Window, check_window
 from trimtab.models.stylegan.mobile_layers import SMALLEST, Base, Block, Latents, ToImage
-from trimtab.models.stylegan.preview import Heads
+from trimtab.models.stylegan.preview import Head, Heads, look, tuned
 from trimtab.models.stylegan.windows import cut, make_parts, windows_of
 
 HALO: Final = 2  # 1 px by each depthwise convolution
@@ -164,7 +165,19 @@ class MobileStyleGan(_Layers):
 
     def preview(self, features: Features) -> Float[Tensor, "batch 3 height width"]:
         """Give what a linear head sees in the features, at twice their size."""
-        return self.heads(features)  # type: ignore[no-any-return]
+        return look(features, self.heads.of)
+
+    def preview_near(
+        self, w_plus: Float[Tensor, "1 styles width"], image: Float[Tensor, "1 3 rows columns"]
+    ) -> Callable[[Features], Tensor]:
+        """Give a preview for pictures near a known one; see ``Generator.preview_near``."""
+
+        @functools.cache
+        def head_of(size: int) -> Head:
+            with torch.no_grad():
+                return tuned(self.heads.of(size), self.features(w_plus, size).values, image)
+
+        return lambda features: look(features, head_of)
 
     def _finish(self, x: Tensor, w_plus: Tensor, size: int) -> Tensor:
         for above in (s for s in self.sizes.block_sizes if s > size):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,11 @@ from trimtab.models.stylegan.generator import Features, Window
 
 PIXELS: Final = 12  # red, green and blue of the 2 x 2 pixels under one feature
 RIDGE: Final = 1e-4
+TUNED_RIDGE: Final = 0.03  # 1e-3 to 1e-1 see moved faces alike; smaller ones see the first face alone
+
+
+Head: TypeAlias = tuple[Tensor, Tensor]  # weight (12, channels) and bias (12,)
+HeadOf: TypeAlias = Callable[[int], Head]
 
 
 class Heads(nn.Module):
@@ -30,22 +35,47 @@ class Heads(nn.Module):
             self.register_buffer(f"weight{size}", torch.empty(PIXELS, count))
             self.register_buffer(f"bias{size}", torch.empty(PIXELS))
 
-    @torch.no_grad()
-    def forward(self, features: Features) -> Float[Tensor, "batch 3 rows columns"]:
-        """Give the whole picture, within -1 to 1; features of a window are seen through inside it alone."""
-        if features.window is None:
-            return self._see(features.values, features.size).clamp_(-1, 1)
-        below = self._see(features.whole, features.whole.shape[-1])
-        side = 2 * features.size
-        picture = F.interpolate(below, size=(side, side), mode="bilinear") if below.shape[-1] != side else below
-        if features.size != features.whole.shape[-1]:
-            _paste(picture, self._see(features.values, features.size), features.window)
-        return picture.clamp_(-1, 1)
+    def of(self, size: int) -> Head:
+        """Give the head of a size."""
+        return self.get_buffer(f"weight{size}"), self.get_buffer(f"bias{size}")
 
-    def _see(self, values: Tensor, size: int) -> Tensor:
-        weight, bias = self.get_buffer(f"weight{size}"), self.get_buffer(f"bias{size}")
-        seen = F.conv2d(values.detach(), weight[:, :, None, None], bias)
-        return F.pixel_shuffle(seen, 2)
+
+@torch.no_grad()
+def look(features: Features, head_of: HeadOf) -> Float[Tensor, "batch 3 rows columns"]:
+    """Give the whole picture, within -1 to 1; features of a window are seen through inside it alone."""
+    if features.window is None:
+        return _see(features.values, head_of(features.size)).clamp_(-1, 1)
+    inner, side = features.whole.shape[-1], 2 * features.size
+    picture = _see(features.whole, head_of(inner))
+    if inner != features.size:
+        picture = F.interpolate(picture, size=(side, side), mode="bilinear")
+        _paste(picture, _see(features.values, head_of(features.size)), features.window)
+    return picture.clamp_(-1, 1)
+
+
+@torch.no_grad()
+def tuned(head: Head, values: Float[Tensor, "1 channels rows columns"], image: Float[Tensor, "1 3 high wide"]) -> Head:
+    """Refit a head to one picture, drawn towards what it was: right where only what lies below the features changes.
+
+    Args:
+        head: fitted on many pictures.
+        values: features of this one.
+        image: what the network makes of them.
+    """
+    weight, bias = head
+    missing = shrink(image, 2 * values.shape[-1]) - _see(values, head)
+    inputs, outputs = _rows(values), _rows(F.pixel_unshuffle(missing, 2))
+    centre, shift = inputs.mean(dim=0), outputs.mean(dim=0)
+    inputs = inputs - centre
+    squares = inputs.T @ inputs
+    squares.diagonal().add_(TUNED_RIDGE * squares.diagonal().mean() + torch.finfo(torch.float32).tiny)
+    change = torch.linalg.solve(squares, inputs.T @ (outputs - shift)).T
+    return weight + change, bias + shift - change @ centre
+
+
+def _see(values: Tensor, head: Head) -> Tensor:
+    weight, bias = head
+    return F.pixel_shuffle(F.conv2d(values.detach(), weight[:, :, None, None], bias), 2)
 
 
 def _paste(picture: Tensor, part: Tensor, window: Window) -> None:
@@ -65,10 +95,10 @@ class HeadFit:
         self, values: Float[Tensor, "batch channels rows columns"], image: Float[Tensor, "batch 3 high wide"]
     ) -> None:
         """Take pictures in; ``image`` is shrunk to twice the features' size."""
-        inputs = _rows(values)
+        inputs = _rows(values.double())
         inputs = torch.cat((inputs, torch.ones_like(inputs[:, :1])), dim=1)
         self._squares += inputs.T @ inputs
-        self._products += inputs.T @ _rows(F.pixel_unshuffle(shrink(image, 2 * values.shape[-1]), 2))
+        self._products += inputs.T @ _rows(F.pixel_unshuffle(shrink(image, 2 * values.shape[-1]), 2).double())
 
     def solve(self) -> tuple[Float[Tensor, "12 channels"], Float[Tensor, "12"]]:
         """Give weight and bias of the head."""
@@ -78,8 +108,8 @@ class HeadFit:
 
 
 def _rows(maps: Tensor) -> Tensor:
-    """Give one row a pixel, in float64."""
-    return maps.double().permute(0, 2, 3, 1).flatten(0, 2)
+    """Give one row a pixel."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def shrink(image: Float[Tensor, "batch 3 high wide"], side: int) -> Float[Tensor, "batch 3 rows columns"]:

@@ -6,7 +6,7 @@ Source: arXiv:1912.04958 (architecture "skip" with weight demodulation); arXiv:2
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -245,6 +245,14 @@ class StyleGan2(_Layers):
         """Give the picture as far as it was made, at the size of the highest block that was computed whole."""
         assert features.skip is not None
         return features.skip.detach().clamp(-1, 1)
+
+    def preview_near(
+        self,
+        w_plus: Float[Tensor, "1 styles width"],  # noqa: ARG002
+        image: Float[Tensor, "1 3 rows columns"],  # noqa: ARG002
+    ) -> Callable[[Features], Tensor]:
+        """Give a preview for pictures near a known one: ``preview``, which knows no better."""
+        return self.preview
 
     def _whole_blocks(self, w_plus: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
         x: Tensor | None = None
