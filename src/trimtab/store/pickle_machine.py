@@ -235,7 +235,7 @@ class PickleMachine:
             raise Refused("sets items of something that is no mapping")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < MOST_KEY):
-                raise Refused(f"uses a {type(key).__name__} as a key; allowed are short texts and small numbers")
+                raise Refused(f"has a key of the type {type(key).__name__}; allowed are short texts and small numbers")
             self._stack[-1][key] = value
 
     def keep(self, index: int | None) -> None:

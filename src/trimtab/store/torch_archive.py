@@ -165,9 +165,9 @@ def _read_zip(data: memoryview) -> Any:
     try:
         value, end = read_pickle(pickle, Rules(ARCHIVE_MAKERS, storage), Budget())
     except Refused as refusal:
-        raise Refused(f"data.pkl in it {refusal}") from refusal
+        raise Refused(f"in data.pkl it {refusal}") from refusal
     if end != len(pickle):
-        raise Refused("data.pkl in it goes on behind its end")
+        raise Refused("goes on in data.pkl behind its end")
     return value
 
 
@@ -219,7 +219,7 @@ def storage_from_bytes(budget: Budget) -> Maker:
         try:
             value = read_stream(content, budget)
         except Refused as refusal:
-            raise Refused(f"the bytes of a storage: it {refusal}") from refusal
+            raise Refused(f"in the bytes of a storage it {refusal}") from refusal
         if not isinstance(value, Storage):
             raise Refused("holds something else in the bytes of a storage")
         return value

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from trimtab.core.errors import RangeError
+from trimtab.models.stylegan.frozen import REMEDY
 from trimtab.models.stylegan.layers import FILTER
 from trimtab.models.stylegan.stylegan2 import Sizes, StyleGan2
 from trimtab.store.pickle_machine import Refused
@@ -57,7 +58,11 @@ class FoundGenerator:
         try:
             StyleGan2(self.sizes, shapes)
         except RangeError as error:
-            raise Refused(f"makes no StyleGAN2 ({str(error).rstrip('.')})") from error
+            raise _no_network(error) from error
+
+
+def _no_network(error: RangeError) -> Refused:
+    return Refused(f"makes no StyleGAN2 ({str(error).removesuffix(REMEDY).rstrip(' .')})")
 
 
 def array_of(value: Any, name: str) -> np.ndarray:
@@ -111,6 +116,6 @@ def sizes_of(tensors: Mapping[str, np.ndarray], *, clamp: float | None) -> Sizes
             clamp=clamp,
         )
     except RangeError as error:
-        raise Refused(f"makes no StyleGAN2 ({str(error).rstrip('.')})") from error
+        raise _no_network(error) from error
     except (KeyError, IndexError, ValueError) as error:
         raise Refused("holds no StyleGAN2: its lowest or highest layers are missing") from error

@@ -25,7 +25,7 @@ from trimtab.store.whole import whole_folder
 
 SUFFIXES: Final = (".pkl", ".pt", ".pth")
 ALLOWED: Final = f".gguf, {', '.join(SUFFIXES)}"
-REMEDY: Final = "Fetch the file again from where it was published."
+REMEDY: Final = "What can be imported is in docs/how-to/import-generator.md."
 MOST_NOTE: Final = 2000
 MOST_ARGUMENTS: Final = 64
 

@@ -90,7 +90,7 @@ def official_generator(value: Any) -> FoundGenerator:
         Refused: there is none, or it is of another kind; arguments that are not supported are named.
     """
     if not isinstance(value, dict) or not isinstance(value.get(KEY), Shell):
-        raise Refused(f"holds no {KEY!r}. Is this the file of a StyleGAN2, with all its networks?")
+        raise Refused(f"holds no network called {KEY!r}, as official files of StyleGAN2 do")
     network = value[KEY]
     if network.name != "Generator":
         raise Refused(f"holds a network of the class {network.name!r:.40} as {KEY}; allowed is 'Generator'")
