@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trimtab.core.errors import NonFiniteError, RangeError
 from trimtab.drag.adam import Moments, adam
+from trimtab.drag.directions import natural_directions
 from trimtab.drag.edit import Edit, as_tensor
 from trimtab.drag.mask import mask_loss
 from trimtab.drag.motion import motion_loss, step_vectors
@@ -33,7 +34,7 @@ class Frame:
 
     Attributes:
         number: steps done.
-        offsets: what is added to the start's styles, one row a free group.
+        offsets: what is added to the start's styles, one row a free group; in natural directions where those are used.
         moments: Adam's.
         sought: where they were looked for, which determines the window of the features.
         points: where the handles were found.
@@ -74,6 +75,7 @@ class Engine:
             self.start_features = generator.features(start, self.lattice.size)
         whole = self._part(self.start_features)
         self._template = make_template(whole, as_tensor(edit.handles), edit.settings)
+        self._basis = natural_directions(generator) if edit.settings.directions == "natural" else None
         self._fixed = None if edit.mask is None else 1 - edit.mask.at(self.lattice.size).to(start)
         self._known: tuple[Frame, Tensor, Features] | None = None
 
@@ -89,7 +91,8 @@ class Engine:
         free = self.generator.groups[: self.settings.free_groups]
         rows = [0 if len(offsets) == 1 else row for row, group in enumerate(free) for _ in group]
         styles = torch.tensor([style for group in free for style in group], device=self.start.device)
-        return self.start.index_add(1, styles, offsets[rows][None])
+        shifts = offsets if self._basis is None else offsets @ self._basis
+        return self.start.index_add(1, styles, shifts[rows][None])
 
     def advance(self, frame: Frame) -> Frame:
         """Take one step: pull, change the styles, compute the new features, find the points in them.

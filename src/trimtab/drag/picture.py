@@ -92,13 +92,12 @@ def read_grey(path: Path, *, most_pixels: int) -> UInt8[Tensor, "rows columns"]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the size is judged below
             with Pillow.open(path) as image:
-                if image.width * image.height > most_pixels:
-                    size = f"{image.width} x {image.height} pixels"
-                    raise RangeError(f"{path} has {size}; {most_pixels:,} pixels are the most. Shrink it.")
-                layers = image.convert("LA")
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        if isinstance(error, RangeError):
-            raise
+                layers = image.convert("LA") if image.width * image.height <= most_pixels else None
+    except Pillow.DecompressionBombError:
+        layers = None
+    except (OSError, ValueError, SyntaxError) as error:
         raise FormatError(path, f"is no picture that can be read ({error!s:.120})", remedy="Save it as PNG.") from error
+    if layers is None:
+        raise RangeError(f"{path} has too many pixels; {most_pixels:,} are the most. Shrink it.")
     grey, cover = (np.asarray(layer, dtype=np.uint16) for layer in layers.split())
     return torch.from_numpy((grey * cover // 255).astype(np.uint8))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,7 +18,6 @@ RECIPE_NAME: Final = "recipe.json"
 FORMAT: Final = 1
 MOST_BYTES: Final = 1 << 24
 REMEDY: Final = "Write it anew with trimtab drag, or choose another --out."
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,9 @@ def read_recipe(path: Path) -> Recipe:
         raise FormatError(path, f"is no recipe of a drag ({error!s:.200})", remedy=REMEDY) from error
 
 
+Value = TypeVar("Value", Start, EditRecipe, Recipe)
+
+
 def _read_edit(document: dict[str, Any]) -> EditRecipe:
     settings = read_settings(_dict(document.pop("settings")))
     points = {name: tuple(_point(point) for point in _list(document.pop(name))) for name in ("handles", "targets")}
@@ -127,11 +129,14 @@ CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
 }
 
 
-def _read(kind: Callable[..., Value], document: dict[str, Any], **rest: Any) -> Value:
+def _read(kind: type[Value], document: dict[str, Any], **rest: Any) -> Value:
     for name, value in document.items():
         if name not in CHECKS or not CHECKS[name](value):
             raise TypeError(f"{name} is {value!r:.60}")
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}, **rest)
+    if missing := {field.name for field in fields(kind)} - document.keys() - rest.keys():
+        raise TypeError(f"{', '.join(sorted(missing))} is missing")
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
+    return kind(**values, **rest)
 
 
 def _point(value: Any) -> Point:

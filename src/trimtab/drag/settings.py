@@ -12,12 +12,14 @@ from trimtab.core.errors import RangeError, did_you_mean
 Norm: TypeAlias = Literal["l1", "l2"]
 Reduction: TypeAlias = Literal["mean", "sum"]
 Styles: TypeAlias = Literal["w+", "w"]
+Directions: TypeAlias = Literal["natural", "plain"]
 Distance: TypeAlias = Literal["straight", "coordinate"]
 
 WORDS: Final[dict[str, tuple[str, ...]]] = {
     "norm": get_args(Norm),
     "loss": get_args(Reduction),
     "styles": get_args(Styles),
+    "directions": get_args(Directions),
     "distance": get_args(Distance),
 }
 
@@ -33,6 +35,8 @@ class DragSettings:
         feature_size: size of the map whose features are moved and tracked.
         free_groups: groups of styles that may change, lowest first; the rest keep the start's values.
         styles: "w+" moves each group by itself, "w" all of them by the same vector.
+        directions: "natural" steps along the directions in which the generator's own styles vary, and as far in each as
+            they do; "plain" along the single numbers of a style, as published.
         lr: step size of Adam.
         radius_px: of the disc that is pulled.
         step_px: how far a disc is pulled in one step.
@@ -56,6 +60,7 @@ class DragSettings:
     feature_size: int = 64
     free_groups: int = 6
     styles: Styles = "w+"
+    directions: Directions = "natural"
     lr: float = 4e-3
     radius_px: float = 6.0
     step_px: float = 2.0
@@ -80,9 +85,6 @@ class DragSettings:
         Raises:
             RangeError: as it says.
         """
-        for name, words in WORDS.items():
-            if getattr(self, name) not in words:
-                raise RangeError(f"{name} {getattr(self, name)!r}: allowed are {', '.join(words)}.")
         for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and least <= value <= most):
@@ -132,6 +134,7 @@ def read_settings(document: dict[str, Any]) -> DragSettings:
         given = document[name]
         if type(given) is not kind and not (kind is float and type(given) is int):
             raise RangeError(f"{name} is {given!r:.80}; expected is {kind.__name__}.")
+        _check_word(name, given)
     return DragSettings(**{name: kinds[name](value) for name, value in document.items()})
 
 
@@ -156,7 +159,13 @@ def read_change(word: str) -> tuple[str, bool | int | float | str]:
         value: int | float | str = kind(text)
     except ValueError as error:
         raise RangeError(f"--set {name}={text:.80}: expected is {kind.__name__}.") from error
+    _check_word(name, value)
     return name, value
+
+
+def _check_word(name: str, value: Any) -> None:
+    if name in WORDS and value not in WORDS[name]:
+        raise RangeError(f"{name} {value!r:.80}: allowed are {', '.join(WORDS[name])}.")
 
 
 def preset(name: str, *, resolution: int, feature_sizes: Sequence[int], points: int = 1) -> DragSettings:
@@ -246,7 +255,15 @@ def _unofficial(_resolution: int, _points: int) -> DragSettings:
 
 def _published() -> DragSettings:
     """What the publications share: whole pixels, steps of one, nothing lost, nothing pasted."""
-    return DragSettings(step_px=1.0, shorten_step=False, search_grid_px=1.0, sub_pixel=False, lost_ratio=0, keep=False)
+    return DragSettings(
+        directions="plain",
+        step_px=1.0,
+        shorten_step=False,
+        search_grid_px=1.0,
+        sub_pixel=False,
+        lost_ratio=0.0,
+        keep=False,
+    )
 
 
 PRESETS: Final[dict[str, Callable[[int, int], DragSettings]]] = {

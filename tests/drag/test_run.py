@@ -1,0 +1,168 @@
+"""``trimtab drag`` from its words to its files."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from dragging import generator_folder
+from one_line import one_line
+from trimtab.cli.main import run as command
+from trimtab.core.job import Progress
+from trimtab.drag.run import DragRequest, run
+from trimtab.store.safetensors import TensorFile
+
+pytestmark = pytest.mark.usefixtures("own_store")
+POINTS = ["--handle", "30,30", "--target", "34,30"]
+QUICK = ["--set", "feature_size=16", "--set", "search_px=3", "--set", "lost_ratio=0"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return generator_folder(tmp_path_factory.mktemp("store") / "tiny")
+
+
+def request_of(tiny: Path, out: Path, **changes) -> DragRequest:
+    options = (("feature_size", 16), ("lost_ratio", 0.0), ("max_steps", 6), ("search_px", 3.0))
+    given = {"changes": options, "animation": None, **changes}
+    return DragRequest(tiny, "tiny", out, ((30.0, 30.0),), ((34.0, 30.0),), **given)
+
+
+def latents(out: Path) -> dict[str, torch.Tensor]:
+    file = TensorFile(out / "latents.safetensors")
+    return {name: file.load(name) for name in file.shapes}
+
+
+def same_session(a: Path, b: Path) -> bool:
+    one, two = latents(a), latents(b)
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_a_drag_leaves_pictures_a_latent_and_a_recipe(tiny, tmp_path, capfd, kind):
+    out = tmp_path / "out"
+    words = ["drag", str(tiny), *POINTS, *QUICK, "--steps", "4", "--animation", kind, "--out", str(out), "--json"]
+    assert command(words) == 0
+    events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert events[0] == {"event": "started", "what": f"dragging {tiny}", "out": str(out)}
+    assert events[-1]["event"] == "result"
+    assert events[-1]["steps"] <= 4
+    assert events[-1]["distance_before_px"] == 4.0
+    for name in ("before.png", "after.png"):
+        with Image.open(out / name) as picture:
+            assert picture.size == (64, 64)
+    with Image.open(out / f"drag.{kind}") as moving:
+        assert moving.n_frames > 2
+    assert {"recipe.json", "latents.safetensors", "latent.safetensors"} <= {path.name for path in out.iterdir()}
+
+
+def test_a_person_reads_where_it_writes_and_how_far_it_came(tiny, tmp_path, capfd):
+    words = ["drag", str(tiny), *POINTS, *QUICK, "--steps", "2", "--animation", "none", "--out", str(tmp_path / "o")]
+    assert command(words) == 0
+    said = capfd.readouterr().out
+    assert said.startswith(f"dragging {tiny} -> {tmp_path / 'o'}")
+    assert "mean distance 4.0 px ->" in said
+
+
+def test_a_drag_that_was_closed_goes_on_to_the_same_bits(tiny, tmp_path):
+    list(run(request_of(tiny, tmp_path / "whole")))
+    job = run(request_of(tiny, tmp_path / "halves"))
+    for event in job:
+        if isinstance(event, Progress) and event.done == 2:
+            job.close()
+            break
+    assert latents(tmp_path / "halves")["0.points"].shape[0] == 3
+    list(run(request_of(tiny, tmp_path / "halves")))
+    assert same_session(tmp_path / "whole", tmp_path / "halves")
+
+
+def test_more_steps_go_on_from_the_last(tiny, tmp_path):
+    short = (("feature_size", 16), ("lost_ratio", 0.0), ("max_steps", 2), ("search_px", 3.0))
+    list(run(request_of(tiny, tmp_path / "a", changes=short)))
+    list(run(request_of(tiny, tmp_path / "a")))
+    list(run(request_of(tiny, tmp_path / "b")))
+    assert same_session(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_a_drag_that_was_stopped_goes_on_to_the_same_bits(tiny, tmp_path, stop):
+    own = ["--set", "max_steps=1500", "--set", "lr=1e-6", "--set", "feature_size=16", "--set", "lost_ratio=0"]
+    words = ["drag", str(tiny), *POINTS, *own, "--animation", "none", "--out", str(tmp_path / "a"), "--json"]
+    code = "import sys; from trimtab.cli.main import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if b'"progress"' in line:
+            time.sleep(0.2)
+            process.send_signal(stop)
+            break
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
+    assert (b"Continue with the same command" in said) == (stop == signal.SIGINT)
+    done = latents(tmp_path / "a")["0.points"].shape[0]
+    assert (done > 1) == (stop == signal.SIGINT)
+    most = (("feature_size", 16), ("lost_ratio", 0.0), ("lr", 1e-6), ("max_steps", done + 3))
+    for name in ("a", "b"):
+        list(run(request_of(tiny, tmp_path / name, changes=most)))
+    assert same_session(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_latent_starts_another_drag(tiny, tmp_path):
+    list(run(request_of(tiny, tmp_path / "a")))
+    again = request_of(tiny, tmp_path / "b", latent=tmp_path / "a" / "latent.safetensors")
+    list(run(again))
+    assert (tmp_path / "a/after.png").read_bytes() == (tmp_path / "b/before.png").read_bytes()
+
+
+def test_a_folder_of_another_drag_is_refused(tiny, tmp_path, capfd):
+    list(run(request_of(tiny, tmp_path)))
+    assert command(["drag", str(tiny), "--handle", "1,1", "--target", "2,2", "--out", str(tmp_path)]) == 2
+    assert "holds another drag" in one_line(capfd)
+
+
+WRONG = [
+    (["--handle", "64,3", "--target", "3,3"], "handle 64,3 lies outside the picture. Allowed is 0 to 63"),
+    (["--handle", "3,3", "--target", "3,-4"], "target 3,-4 lies outside"),
+    (["--handle", "3,3", "--handle", "4,4", "--target", "3,4"], "2 handles and 1 targets"),
+    (["--handle", "3;3", "--target", "3,4"], "expected are two numbers such as 300,420"),
+    (["--handle", "3,3"], "--target"),
+    ([*POINTS, "--mask", "EMPTY"], "nothing may move"),
+    ([*POINTS, "--mask", "SMALL"], "expected are 64 x 64"),
+    ([*POINTS, "--mask", "none.png"], "no such file"),
+    ([*POINTS, "--preset", "oficial"], "Did you mean 'official'"),
+    ([*POINTS, "--set", "radus_px=3"], "Did you mean 'radius_px'"),
+    ([*POINTS, "--steps", "0"], "max_steps 0"),
+    ([*POINTS, "--truncation", "nan"], "--truncation nan"),
+    ([*POINTS, "--animation", "mp4"], "--animation mp4"),
+    ([*POINTS, "--seed", "4294967296"], "seed 4294967296"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG)
+def test_a_wrong_request_is_one_line_and_writes_nothing(tiny, tmp_path, capfd, words, said):
+    Image.new("L", (64, 64)).save(tmp_path / "EMPTY", "png")
+    Image.new("L", (32, 32), 255).save(tmp_path / "SMALL", "png")
+    places = [str(tmp_path / word) if word in ("EMPTY", "SMALL") else word for word in words]
+    assert command(["drag", str(tiny), *places, "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert said in one_line(capfd)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_generator_is_refused_with_a_near_name(tmp_path, capfd):
+    assert command(["drag", "fase", *POINTS, "--out", str(tmp_path / "out")]) == 2
+    assert "Did you mean 'face'" in one_line(capfd)
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path, capfd):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert command(["drag", str(tmp_path / "model"), *POINTS, "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "holds no generator" in one_line(capfd)

@@ -1,0 +1,269 @@
+"""Sessions: going back and on, saving, taking up, repeating."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+from dragging import edit, net, start
+from trimtab.core.errors import FormatError, RangeError
+from trimtab.drag.engine import Frame
+from trimtab.drag.mask import check_mask
+from trimtab.drag.picture import write_png
+from trimtab.drag.recipe import RECIPE_NAME, Start, read_recipe
+from trimtab.drag.session import Place, Session
+from trimtab.drag.stored import (
+    LATENTS_NAME,
+    load_session,
+    read_latent,
+    recipe_of,
+    replay,
+    save_session,
+    start_styles,
+    write_latent,
+)
+
+SEEDED = Start(7, 0.7)
+
+
+def session(*, steps: int = 3, **changes) -> Session:
+    made = Session(net(), start_styles(net(), SEEDED))
+    made.begin(edit(net(), feature_size=16, **changes))
+    for _ in range(steps):
+        made.advance()
+    return made
+
+
+def save(made: Session, folder) -> None:
+    save_session(folder, made, recipe_of(made, SEEDED, generator="tiny", card_sha256="c"))
+
+
+def same(a: Frame, b: Frame) -> bool:
+    pairs = [(a.offsets, b.offsets), (a.moments.first, b.moments.first), (a.moments.second, b.moments.second)]
+    pairs += [(a.points, b.points), (a.sought, b.sought), (a.lost, b.lost)]
+    return a.number == b.number and all(torch.equal(*pair) for pair in pairs)
+
+
+def png_hash(made: Session, path) -> str:
+    write_png(path, made.picture())
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def columns(first: int, last: int) -> torch.Tensor:
+    movable = torch.zeros(64, 64, dtype=torch.bool)
+    movable[:, first:last] = True
+    return movable
+
+
+def half() -> torch.Tensor:
+    return columns(16, 48)
+
+
+def test_undo_gives_the_same_picture_to_the_byte(tmp_path):
+    made = session(steps=1)
+    before = png_hash(made, tmp_path / "a.png")
+    made.advance()
+    assert png_hash(made, tmp_path / "b.png") != before
+    assert made.undo()
+    assert png_hash(made, tmp_path / "c.png") == before
+
+
+def test_redo_brings_back_what_was_undone():
+    made = session()
+    last = made.frame
+    assert made.undo()
+    assert made.undo()
+    assert made.redo()
+    assert made.redo()
+    assert made.frame is last
+    assert not made.redo()
+
+
+def test_everything_can_be_undone():
+    made = session(steps=2)
+    while made.undo():
+        pass
+    assert made.place is None
+    assert torch.equal(made.w_plus, made.start)
+
+
+def test_a_step_after_undo_forgets_what_was_undone_and_is_the_same_step():
+    made = session(steps=3)
+    third = made.frame
+    made.undo()
+    made.undo()
+    made.advance()
+    assert same(made.advance(), third)
+    assert not made.redo()
+
+
+def test_an_edit_goes_on_from_the_picture_before_it():
+    made = session(steps=2)
+    styles = made.w_plus
+    made.begin(edit(net(), feature_size=16, handles=((10.0, 40.0),), targets=((10.0, 44.0),)))
+    assert torch.equal(made.w_plus, styles)
+    made.advance()
+    assert made.place == Place(1, 1)
+    made.go_to(Place(0, 0))
+    assert torch.equal(made.w_plus, made.start)
+
+
+def test_a_moment_that_is_not_there_is_refused():
+    with pytest.raises(RangeError, match="no such moment"):
+        session().go_to(Place(0, 9))
+
+
+def test_a_step_before_any_edit_is_refused():
+    with pytest.raises(RangeError, match="no edit was begun"):
+        Session(net(), start(net())).advance()
+
+
+def test_a_saved_session_goes_on_to_the_same_bits(tmp_path):
+    made = session(steps=2)
+    save(made, tmp_path)
+    expected = [made.advance() for _ in range(3)]
+    again, _ = load_session(tmp_path, net())
+    assert all(same(again.advance(), frame) for frame in expected)
+
+
+def test_a_windowed_session_goes_on_to_the_same_bits(tmp_path):
+    """Its window is that of the step that was saved, not of the points that were found since."""
+    made = session(steps=2, search_px=2.0)
+    made.takes.clear()
+    made.place = None
+    made.begin(edit(net(), feature_size=64, search_px=2.0))
+    made.advance()
+    save(made, tmp_path)
+    expected = made.advance()
+    again, _ = load_session(tmp_path, net())
+    assert again.take.engine.features(again.frame).window is not None
+    assert same(again.advance(), expected)
+
+
+def test_a_saved_session_can_be_undone_further_back_than_it_was_saved(tmp_path):
+    made = session(steps=3)
+    save(made, tmp_path)
+    again, _ = load_session(tmp_path, net())
+    assert [again.undo() for _ in range(5)] == [True] * 4 + [False]
+    assert torch.equal(again.w_plus, made.start)
+
+
+def test_a_session_is_where_it_was_saved(tmp_path):
+    made = session(steps=3)
+    made.undo()
+    save(made, tmp_path)
+    again, _ = load_session(tmp_path, net())
+    assert again.place == Place(0, 2)
+    assert again.redo()
+
+
+def test_a_recipe_alone_gives_the_same_bits(tmp_path):
+    made = session(steps=3, mask=check_mask(half(), 64))
+    made.begin(edit(net(), feature_size=16, handles=((10.0, 40.0),), targets=((10.0, 44.0),)))
+    made.advance()
+    save(made, tmp_path)
+    (tmp_path / LATENTS_NAME).unlink()
+    again = replay(tmp_path, net())
+    assert same(again.frame, made.frame)
+    assert torch.equal(again.w_plus, made.w_plus)
+
+
+def test_a_mask_keeps_the_picture_outside():
+    """Where nothing that is movable reaches, not one byte differs; without keeping, much does."""
+    changes = []
+    for keep in (True, False):
+        made = session(steps=4, mask=check_mask(half(), 64), keep=keep, mask_weight=0.0)
+        now = made.picture()
+        made.go_to(Place(0, 0))
+        changes.append((now - made.picture()).abs()[..., :4].max().item())
+    assert changes[0] == 0
+    assert changes[1] > 0.01
+
+
+def test_inside_a_mask_the_picture_is_that_of_the_styles():
+    made = session(steps=4, mask=check_mask(columns(4, 60), 64), mask_weight=0.0)
+    middle = (made.picture() - net().image(made.w_plus))[..., 31:33]
+    assert middle.abs().max() < 1e-5
+
+
+def test_the_preview_is_kept_too():
+    made = session(steps=3, mask=check_mask(half(), 64), mask_weight=0.0)
+    now = made.preview()
+    made.go_to(Place(0, 0))
+    assert torch.equal(now[..., :2], made.preview()[..., :2])
+
+
+def test_a_latent_comes_back(tmp_path):
+    made = session()
+    write_latent(tmp_path / "w.safetensors", made.w_plus)
+    assert torch.equal(read_latent(tmp_path / "w.safetensors", net()), made.w_plus)
+
+
+def test_a_latent_of_another_generator_is_refused(tmp_path):
+    write_latent(tmp_path / "w.safetensors", torch.zeros(1, 3, 4))
+    with pytest.raises(RangeError, match=r"\[1, 3, 4\]; this generator takes"):
+        read_latent(tmp_path / "w.safetensors", net())
+
+
+def test_a_recipe_says_everything(tmp_path):
+    made = session(steps=2)
+    save(made, tmp_path)
+    recipe = read_recipe(tmp_path / RECIPE_NAME)
+    assert recipe.start == SEEDED
+    assert recipe.edits[0].settings == made.take.edit.settings
+    assert recipe.edits[0].steps == 2
+    assert recipe.surroundings.keys() == {"torch", "threads", "device"}
+
+
+def change(folder, **changes) -> None:
+    path = folder / RECIPE_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+WRONG = [
+    ({"format": 2}, "format 2; known is 1"),
+    ({"extra": 1}, "extra"),
+    ({"place": [0]}, "place"),
+    ({"edits": [{}]}, "settings"),
+    ({"edits": 7}, "list"),
+    ({"start": {"seed": "x", "truncation": 1, "latent_sha256": ""}}, "seed"),
+    ({"start": {"seed": 1, "truncation": 1}}, "latent_sha256"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), WRONG)
+def test_a_recipe_is_read_strictly(tmp_path, changes, said):
+    save(session(steps=1), tmp_path)
+    change(tmp_path, **changes)
+    with pytest.raises(FormatError, match=said):
+        read_recipe(tmp_path / RECIPE_NAME)
+
+
+def test_an_unknown_setting_in_a_recipe_is_named(tmp_path):
+    save(session(steps=1), tmp_path)
+    document = json.loads((tmp_path / RECIPE_NAME).read_text())
+    document["edits"][0]["settings"]["radius"] = 3
+    change(tmp_path, edits=document["edits"])
+    with pytest.raises(FormatError, match="radius_px"):
+        read_recipe(tmp_path / RECIPE_NAME)
+
+
+def test_latents_that_were_cut_off_are_refused(tmp_path):
+    save(session(steps=1), tmp_path)
+    path = tmp_path / LATENTS_NAME
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(FormatError):
+        load_session(tmp_path, net())
+
+
+def test_a_mask_that_was_painted_over_is_refused(tmp_path):
+    save(session(steps=1, mask=check_mask(half(), 64)), tmp_path)
+    from trimtab.drag.picture import write_grey
+
+    (file,) = tmp_path.glob("mask-*.png")
+    write_grey(file, ~half())
+    with pytest.raises(FormatError, match="changed since the drag"):
+        load_session(tmp_path, net())
