@@ -15,9 +15,10 @@ from needs import need
 from trimtab.core.job import result_of
 from trimtab.models.adding import add_model
 from trimtab.models.stylegan import face as face_module
-from trimtab.models.stylegan.face import SIZES, mean_style, read_face
+from trimtab.models.stylegan.face import SIZES, read_face
 from trimtab.models.stylegan.generator import Window, latent_of_seed
 from trimtab.models.stylegan.load import load_generator
+from trimtab.models.stylegan.mean import mean_style
 from trimtab.models.stylegan.mobile import MobileStyleGan
 from trimtab.models.stylegan.preview import psnr, shrink
 from trimtab.store.cards import read_card
@@ -41,7 +42,8 @@ def files() -> dict[str, Path]:
 def face(files) -> MobileStyleGan:
     graphs = [IrFile(files[f"{name}.xml"], files[f"{name}.bin"]) for name in ("SynthesisNetwork", "MappingNetwork")]
     tensors = read_face(synthesis=graphs[0], mapping=graphs[1])
-    tensors["mapping.w_mean"] = mean_style(MobileStyleGan(SIZES, tensors))
+    net = MobileStyleGan(SIZES, tensors)
+    tensors["mapping.w_mean"] = mean_style(net.map, net.z_width)
     return MobileStyleGan(SIZES, tensors)
 
 

@@ -14,6 +14,7 @@ from trimtab.core.errors import FormatError
 from trimtab.core.job import Job, Note, Progress, Result, Saved, Started
 from trimtab.models.stylegan.generator import latent_of_seed
 from trimtab.models.stylegan.load import write_generator
+from trimtab.models.stylegan.mean import mean_style
 from trimtab.models.stylegan.mobile import MobileSizes, MobileStyleGan, tensor_shapes
 from trimtab.models.stylegan.mobile_layers import MAPPING_LAYERS
 from trimtab.models.stylegan.preview import HeadFit, psnr, shrink
@@ -22,8 +23,6 @@ from trimtab.store.openvino_ir import IrFile
 from trimtab.store.whole import whole_folder
 
 SIZES: Final = MobileSizes(channels=(512, 512, 512, 512, 512, 256, 128, 64), width=512)
-MEAN_LATENTS: Final = 10_000
-MEAN_SEED: Final = 0
 FITTED_SEEDS: Final = range(100_000, 100_024)
 UNSEEN_SEEDS: Final = range(200_000, 200_006)
 TRUNCATION: Final = 0.7  # of the faces that previews are fitted on: that of published drags
@@ -46,7 +45,8 @@ def convert_face(files: Sequence[Path], out: Path, card: Card) -> Job:
     """
     yield Started(f"converting {card.name}", str(out))
     tensors = read_face(synthesis=IrFile(files[1], files[0]), mapping=IrFile(files[3], files[2]))
-    tensors["mapping.w_mean"] = mean_style(MobileStyleGan(SIZES, tensors))
+    net = MobileStyleGan(SIZES, tensors)
+    tensors["mapping.w_mean"] = mean_style(net.map, net.z_width)
     net = MobileStyleGan(SIZES, tensors)
     fits = {size: HeadFit(channels) for size, channels in SIZES.feature_channels.items()}
     for done, seed in enumerate(FITTED_SEEDS, start=1):
@@ -135,13 +135,6 @@ def _noises(graph: IrFile) -> dict[str, Tensor]:
 
 def _style(graph: IrFile, own: str, theirs: str) -> dict[str, Tensor]:
     return {f"{own}.{kind}": graph.load(f"{theirs}.{kind}") for kind in ("weight", "bias")}
-
-
-@torch.no_grad()
-def mean_style(net: MobileStyleGan) -> Tensor:
-    """Estimate the mean style, (width,), of the mapping of many latents, always the same."""
-    latents = torch.randn(MEAN_LATENTS, net.z_width, generator=torch.Generator().manual_seed(MEAN_SEED))
-    return net.map(latents).mean(dim=0)
 
 
 @torch.no_grad()
