@@ -148,11 +148,29 @@ def test_another_filter_of_rosinality_is_refused(tmp_path):
     assert "[1, 3, 3, 1]" in refusal(tmp_path, files.saved(tree))
 
 
-@pytest.mark.parametrize("missing", ["g_ema", "latent_avg"])
-def test_what_rosinalitys_file_lacks_is_named(tmp_path, missing):
+def test_a_file_of_torch_without_a_generator_is_refused(tmp_path):
     tree = files.rosinality_tree(files.small_state())
-    del tree[missing]
-    assert missing in refusal(tmp_path, files.saved(tree))
+    del tree["g_ema"]
+    assert "'g_ema'" in refusal(tmp_path, files.saved(tree))
+
+
+def test_a_mean_style_that_is_missing_as_after_training_is_estimated(tmp_path):
+    state, _ = golden("net32-deep-mapping-noclamp")
+    tree = files.rosinality_tree(state)
+    del tree["latent_avg"]
+    imported(tmp_path, files.saved(tree), "g.pt")
+    net = load_generator(tmp_path / "out")
+    styles = net.map(torch.randn(20_000, net.z_width, generator=torch.Generator().manual_seed(5)))
+    assert torch.allclose(net.w_mean, styles.mean(dim=0), atol=5 * float(styles.std(dim=0).max()) / 100)
+    assert not torch.equal(net.w_mean, state["mapping.w_avg"])
+    assert "estimated" in read_card(tmp_path / "out").note
+
+
+def test_styles_that_are_not_finite_are_refused(tmp_path):
+    tree = files.rosinality_tree(files.small_state())
+    del tree["latent_avg"]
+    tree["g_ema"]["style.1.weight"] = torch.full((4, 4), 3e38)
+    assert "styles that are not finite" in refusal(tmp_path, files.saved(tree))
 
 
 def test_every_tensor_of_rosinality_is_needed(tmp_path):

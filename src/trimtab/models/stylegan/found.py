@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,11 +12,13 @@ import torch
 from trimtab.core.errors import RangeError
 from trimtab.models.stylegan.frozen import REMEDY
 from trimtab.models.stylegan.layers import FILTER
-from trimtab.models.stylegan.stylegan2 import Sizes, StyleGan2
+from trimtab.models.stylegan.mean import MEAN_LATENTS, mean_style
+from trimtab.models.stylegan.stylegan2 import Latents, Sizes, StyleGan2
 from trimtab.store.pickle_machine import Refused
 from trimtab.store.pickled_tensors import PickledArray, PickledTensor
 
 MOST_TENSORS: Final = 1024
+MEAN_NAME: Final = "mapping.w_avg"
 FILTER_TAPS: Final = (1.0, 3.0, 3.0, 1.0)
 
 
@@ -27,7 +29,7 @@ class FoundGenerator:
     Attributes:
         layout: whose layout of files it is.
         sizes: what determines the shapes.
-        tensors: by official names, float32, views of the file where that is possible.
+        tensors: by official names, float32, views of the file where that is possible; the mean style may be missing.
         arguments: what the file says the network was made with.
         remark: what a user of the network must know; empty where there is nothing.
     """
@@ -55,10 +57,30 @@ class FoundGenerator:
             if not np.isfinite(tensor).all():
                 raise Refused(f"tensor {name!r:.100} holds values that are not finite")
         shapes = {name: torch.empty(tensor.shape, device="meta") for name, tensor in self.tensors.items()}
+        shapes.setdefault(MEAN_NAME, torch.empty(self.sizes.w_width, device="meta"))
         try:
             StyleGan2(self.sizes, shapes)
         except RangeError as error:
             raise _no_network(error) from error
+
+    def with_mean(self) -> FoundGenerator:
+        """Give the same generator with its mean style, estimated where the file does not tell it.
+
+        Raises:
+            Refused: its styles are not finite.
+        """
+        if MEAN_NAME in self.tensors:
+            return self
+        with torch.device("meta"):
+            mapping = Latents(self.sizes)
+        own = {name.removeprefix("mapping."): tensor for name, tensor in self.tensors.items()}
+        weights = {name: torch.from_numpy(own[name].copy()) for name in mapping.state_dict() if name in own}
+        mapping.load_state_dict(weights, strict=False, assign=True)
+        mean = mean_style(mapping, self.sizes.z_width).numpy()
+        if not np.isfinite(mean).all():
+            raise Refused("makes styles that are not finite")
+        remark = f"The mean style was estimated from {MEAN_LATENTS} latents."
+        return replace(self, tensors={**self.tensors, MEAN_NAME: mean}, remark=f"{self.remark} {remark}".strip())
 
 
 def _no_network(error: RangeError) -> Refused:

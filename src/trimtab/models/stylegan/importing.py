@@ -43,9 +43,9 @@ def find_generator(path: Path, data: memoryview) -> FoundGenerator:
             value = read_official(data)
             found = tensorflow_generator(value) if is_tensorflow(value) else official_generator(value)
         found.check(len(data))
+        return found.with_mean()
     except Refused as refusal:
         raise FormatError(path, str(refusal), offset=refusal.offset, remedy=REMEDY) from refusal
-    return found
 
 
 def import_generator(file: Path, out: Path) -> Job:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from trimtab.models.stylegan.found import MOST_TENSORS, FoundGenerator, array_of, resample_filter, sizes_of
+from trimtab.models.stylegan.found import MEAN_NAME, MOST_TENSORS, FoundGenerator, array_of, resample_filter, sizes_of
 from trimtab.store.pickle_machine import Refused
 
 KEY: Final = "g_ema"
@@ -41,17 +41,17 @@ def rosinality_generator(value: Any) -> FoundGenerator:
     state = value.get(KEY) if isinstance(value, dict) else None
     if not isinstance(state, dict) or not 0 < len(state) <= MOST_TENSORS:
         raise Refused(f"holds no {KEY!r}: no generator in the layout of rosinality's files")
-    if AVERAGE not in value:
-        raise Refused(f"holds no {AVERAGE!r}, the mean style. Add it with the program that wrote the file")
     tensors = _Renaming({str(name): array_of(item, str(name)) for name, item in state.items()})
     for index in range(sum(name.startswith("style.") and name.endswith(".weight") for name in tensors.given)):
         for kind, axes in (("weight", 2), ("bias", 1)):
             tensors.move(f"style.{index + 1}.{kind}", f"mapping.fc{index}.{kind}", axes=axes)
-    tensors.official["mapping.w_avg"] = array_of(value[AVERAGE], AVERAGE).reshape(-1)
     _synthesis(tensors)
     if tensors.given:
         raise Refused(f"holds {sorted(tensors.given)[0]!r:.80}, which has no place in a StyleGAN2")
-    return FoundGenerator("rosinality", sizes_of(tensors.official, clamp=None), tensors.official, remark=tensors.remark)
+    sizes = sizes_of(tensors.official, clamp=None)
+    if AVERAGE in value:
+        tensors.official[MEAN_NAME] = array_of(value[AVERAGE], AVERAGE).reshape(-1)
+    return FoundGenerator("rosinality", sizes, tensors.official, remark=tensors.remark)
 
 
 class _Renaming:
