@@ -21,7 +21,7 @@ _known: WeakKeyDictionary[Generator, Tensor] = WeakKeyDictionary()
 
 
 def natural_directions(generator: Generator) -> Float32[Tensor, "width width"]:
-    """Give the principal directions of a generator's styles as rows, each as long as its standard deviation.
+    """Give the principal directions of a generator's styles as rows, each as long as the variance along it.
 
     The lengths are scaled to a mean square of 1, so that a learning rate means the same with and without them. The
     samples are always the same; the result is remembered as long as the generator lives, which never changes.
@@ -36,7 +36,7 @@ def _principal(generator: Generator) -> Tensor:
     latents = torch.randn(SAMPLES, generator.z_width, generator=torch.Generator().manual_seed(SEED))
     covariance = torch.cov(generator.map(latents.to(generator.w_mean)).double().cpu().T)
     variances, directions = torch.linalg.eigh(covariance)
-    lengths = (variances.clamp(min=0) / variances.mean()).sqrt()
+    lengths = variances.clamp(min=0) / variances.square().mean().sqrt()
     largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
     rows: Tensor = (directions * largest.sign() * lengths).T  # eigenvectors have no sign of their own
     return rows.float().contiguous()

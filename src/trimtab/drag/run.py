@@ -238,6 +238,7 @@ def settings_of(request: DragRequest, generator: Generator) -> DragSettings:
         request.preset,
         resolution=generator.resolution,
         feature_sizes=generator.feature_sizes,
+        groups=len(generator.groups),
         points=len(request.handles),
     )
     changes = dict(request.changes)

@@ -58,7 +58,7 @@ class DragSettings:
     """
 
     feature_size: int = 64
-    free_groups: int = 6
+    free_groups: int = 8
     styles: Styles = "w+"
     directions: Directions = "natural"
     lr: float = 4e-3
@@ -168,13 +168,16 @@ def _check_word(name: str, value: Any) -> None:
         raise RangeError(f"{name} {value!r:.80}: allowed are {', '.join(WORDS[name])}.")
 
 
-def preset(name: str, *, resolution: int, feature_sizes: Sequence[int], points: int = 1) -> DragSettings:
+def preset(
+    name: str, *, resolution: int, feature_sizes: Sequence[int], groups: int = 1000, points: int = 1
+) -> DragSettings:
     """Give the settings of a name, with lengths for pictures of one size.
 
     Args:
         name: "trimtab", or what a publication or program does: "paper", "official", "unofficial".
         resolution: of the pictures.
         feature_sizes: of the generator; where it lacks the preset's own, the next lower one is taken.
+        groups: of styles that the generator has; no more than these are free.
         points: how many are dragged; the paper stops later for more than five.
 
     Raises:
@@ -187,7 +190,7 @@ def preset(name: str, *, resolution: int, feature_sizes: Sequence[int], points: 
         raise RangeError(f"no preset {name!r:.80}. {did_you_mean(name, PRESETS)}")
     chosen = PRESETS[name](resolution, points)
     fitting = [size for size in feature_sizes if size <= chosen.feature_size] or list(feature_sizes[:1])
-    return replace(chosen, feature_size=fitting[-1])
+    return replace(chosen, feature_size=fitting[-1], free_groups=min(chosen.free_groups, groups))
 
 
 def _trimtab(resolution: int, _points: int) -> DragSettings:
@@ -256,6 +259,7 @@ def _unofficial(_resolution: int, _points: int) -> DragSettings:
 def _published() -> DragSettings:
     """What the publications share: whole pixels, steps of one, nothing lost, nothing pasted."""
     return DragSettings(
+        free_groups=6,
         directions="plain",
         step_px=1.0,
         shorten_step=False,
