@@ -9,7 +9,7 @@ import torch
 
 import tiny
 from trimtab.core.errors import MissingError, RangeError
-from trimtab.text.encoder_decoder import EncoderDecoder
+from trimtab.text.encoder_decoder import THREAD_NAME, EncoderDecoder
 from trimtab.text.engine import Choices, Finished, Piece, Request, Sampling
 
 
@@ -45,7 +45,7 @@ def test_what_fails_in_the_background_is_raised_here(writer: EncoderDecoder) -> 
 
 
 def writers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if "work" in thread.name]
+    return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
 
 
 def test_nobody_writes_on_for_who_stops_listening(writer: EncoderDecoder) -> None:

@@ -187,7 +187,8 @@ def test_a_time_limit_ends_the_run_and_a_longer_one_continues_it(making: Making)
     assert 0 < short["steps"] < 10_000
     assert 0.1 < short["seconds"] < 0.3 + 2 * _longest_step(request)
     assert short["stopped_by"] == "time limit of 0.3 s"
-    assert run(making(steps=10_000, time_limit_s=0.6))[-1].to_json()["steps"] > short["steps"]
+    longer = 2 * short["seconds"] + 4 * _longest_step(request)
+    assert run(making(steps=10_000, time_limit_s=longer))[-1].to_json()["steps"] > short["steps"]
 
 
 def test_the_guanaco_recipe_trains_on_real_trees(making: Making, base: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from trimtab.core.errors import RangeError
 from trimtab.nn.lora import activate
 from trimtab.text.engine import Event, Finished, Piece, Request, Sampling, Usage
 
+THREAD_NAME: Final = "trimtab-encoder-decoder"
 UNKNOWN_HERE: Final = ("stop", "logprobs", "presence_penalty", "frequency_penalty")
 
 
@@ -44,7 +45,7 @@ class EncoderDecoder:
                 failures.append(error)
                 streamer.end()
 
-        thread = threading.Thread(target=work, daemon=True)
+        thread = threading.Thread(target=work, daemon=True, name=THREAD_NAME)
         thread.start()
         try:
             for text in streamer:
