@@ -124,8 +124,10 @@ def test_a_latent_starts_another_drag(tiny, tmp_path):
 
 def test_a_folder_of_another_drag_is_refused(tiny, tmp_path, capfd):
     list(run(request_of(tiny, tmp_path)))
-    assert command(["drag", str(tiny), "--handle", "1,1", "--target", "2,2", "--out", str(tmp_path)]) == 2
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert command(["drag", str(tiny), "--seed", "3", *POINTS, "--out", str(tmp_path), "--quiet"]) == 2
     assert "holds another drag" in one_line(capfd)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
 WRONG = [

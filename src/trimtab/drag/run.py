@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from trimtab.core.errors import RangeError
@@ -94,6 +95,8 @@ def run(request: DragRequest) -> Job:
     request.out.mkdir(parents=True, exist_ok=True)
     interrupts = Interrupts()
     with RunLock(request.out), interrupts.catching():
+        if not (request.out / RECIPE_NAME).is_file():
+            yield work.before()  # first of all, so that there is something to look at
         work.take_up()
         try:
             for event in work.events():
@@ -160,10 +163,9 @@ class _Work:
     def events(self) -> Iterator[Event]:
         """Drag to the end and write the pictures."""
         yield from (Note(note) for note in self.notes)
-        yield self._picture("before", Place(0, 0))
         yield from self._steps()
         self.save()
-        yield self._picture("after", self._last)
+        yield self._write("after", self.session.picture())
         write_latent(self.request.out / "latent.safetensors", self.session.w_plus)
         if self.request.animation is not None:
             yield from self._animate()
@@ -193,11 +195,14 @@ class _Work:
                 self.save()
                 saved = time.monotonic()
 
-    def _picture(self, name: str, place: Place) -> Saved:
+    def before(self) -> Saved:
+        """Write the picture before the drag."""
+        with torch.no_grad():
+            return self._write("before", self.session.generator.image(self.session.start))
+
+    def _write(self, name: str, picture: Tensor) -> Saved:
         path = self.request.out / f"{name}.png"
-        self.session.go_to(place)
-        write_png(path, self.session.picture())
-        self.session.go_to(self._last)
+        write_png(path, picture)
         return Saved(f"picture {name}", str(path))
 
     def _animate(self) -> Iterator[Event]:

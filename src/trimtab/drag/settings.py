@@ -61,7 +61,7 @@ class DragSettings:
     free_groups: int = 8
     styles: Styles = "w+"
     directions: Directions = "natural"
-    lr: float = 4e-3
+    lr: float = 8e-3
     radius_px: float = 6.0
     step_px: float = 2.0
     shorten_step: bool = True
