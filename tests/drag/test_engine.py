@@ -94,7 +94,7 @@ def test_a_mask_needs_the_whole_map():
 
 
 def test_a_mask_holds_what_is_outside():
-    plain = edit(net(), **EASY)
+    plain = edit(net(), **EASY, mask_weight=20.0)
     masked = replace(plain, mask=check_mask(mask(slice(16, 48)), 64))
     changes = []
     for task in (plain, masked):

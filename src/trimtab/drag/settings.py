@@ -71,7 +71,7 @@ class DragSettings:
     norm: Norm = "l2"
     lost_ratio: float = 1.0
     loss: Reduction = "mean"
-    mask_weight: float = 20.0
+    mask_weight: float = 5.0
     keep: bool = True
     align_corners: bool = False
     push_px: float = 0.0
@@ -260,6 +260,7 @@ def _published() -> DragSettings:
     """What the publications share: whole pixels, steps of one, nothing lost, nothing pasted."""
     return DragSettings(
         free_groups=6,
+        mask_weight=20.0,
         directions="plain",
         step_px=1.0,
         shorten_step=False,
