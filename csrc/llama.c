@@ -71,7 +71,7 @@ static void place_token(const pass *p, int64_t layer, const llama_read *read, in
     float *key = p->key + token * a->kv_heads * a->head;
     rotate(p->query + token * a->heads * a->head, a->heads, a->head, cosines, sines);
     rotate(key, a->kv_heads, a->head, cosines, sines);
-    keep_token(a, read->pages, layer, position, key, p->value + token * a->kv_heads * a->head);
+    keep_token(a, read->pages, layer, position, key, p->value + token * a->kv_heads * a->head, p->how.level);
 }
 
 static void norm_heads(const pass *p, float *heads, const float *weight, int64_t count) {

@@ -18,28 +18,63 @@ INLINE uint16_t half_in_range(float value) {
     return half_of_float(value > HALF_MOST ? HALF_MOST : value < -HALF_MOST ? -HALF_MOST : value);
 }
 
-#define KEEP(NAME, TYPE, OF)                                                                                   \
-    static void NAME(const attention_shape *a, TYPE *keys, int64_t slot, const float *key, const float *value) { \
-        const int64_t wide = wide_of(a->head);                                                                 \
-        TYPE *values = keys + a->kv_heads * PAGE * a->head;                                                    \
-        for (int64_t h = 0; h < a->kv_heads; h++) {                                                            \
-            TYPE *to = values + (h * PAGE + slot) * wide;                                                      \
-            for (int64_t d = 0; d < a->head; d++) {                                                            \
-                keys[(h * a->head + d) * PAGE + slot] = OF(key[h * a->head + d]);                              \
-                to[d] = OF(value[h * a->head + d]);                                                            \
-            }                                                                                                  \
-            memset(to + a->head, 0, (size_t)(wide - a->head) * sizeof(TYPE));                                  \
-        }                                                                                                      \
+static void halves_portable(const float *from, int64_t count, uint16_t *to) {
+    for (int64_t i = 0; i < count; i++) to[i] = half_in_range(from[i]);
+}
+
+#if HAVE_X86
+/* min and max give their second operand where one is NaN. */
+TARGET_AVX2 static void halves_avx2(const float *from, int64_t count, uint16_t *to) {
+    const __m256 most = _mm256_set1_ps(HALF_MOST), least = _mm256_set1_ps(-HALF_MOST);
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        const __m256 value = _mm256_max_ps(least, _mm256_min_ps(most, _mm256_loadu_ps(from + i)));
+        _mm_storeu_si128((__m128i *)(to + i), _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
     }
-KEEP(keep_floats, float, )
-KEEP(keep_halves, uint16_t, half_in_range)
+    halves_portable(from + i, count - i, to + i);
+}
+#endif
+
+static void halves(const float *from, int64_t count, uint16_t *to, int level) {
+#if HAVE_X86
+    if (level >= AVX2) {
+        halves_avx2(from, count, to);
+        return;
+    }
+#endif
+    (void)level;
+    halves_portable(from, count, to);
+}
+
+/* A head's key is a column, its value a row. */
+static void keep_floats(const float *key, const float *value, int64_t head, float *key_to, float *value_to) {
+    for (int64_t d = 0; d < head; d++) key_to[d * PAGE] = key[d];
+    memcpy(value_to, value, (size_t)head * sizeof(float));
+    memset(value_to + head, 0, (size_t)(wide_of(head) - head) * sizeof(float));
+}
+
+static void keep_halves(const float *key, const float *value, int64_t head, uint16_t *key_to, uint16_t *value_to,
+                        int level) {
+    uint16_t some[PAGE];
+    for (int64_t from = 0; from < head; from += PAGE) {
+        const int64_t count = smaller(PAGE, head - from);
+        halves(key + from, count, some, level);
+        for (int64_t d = 0; d < count; d++) key_to[(from + d) * PAGE] = some[d];
+    }
+    halves(value, head, value_to, level);
+    memset(value_to + head, 0, (size_t)(wide_of(head) - head) * sizeof(uint16_t));
+}
 
 void keep_token(const attention_shape *a, void *const *pages, int64_t layer, int64_t position, const float *key,
-                const float *value) {
+                const float *value, int level) {
+    const int64_t slot = position % PAGE, head = a->head, keys_at = layer * layer_numbers(a) + slot;
+    const int64_t values_at = keys_at - slot + a->kv_heads * PAGE * head + slot * wide_of(head);
     void *page = pages[position / PAGE];
-    const int64_t before = layer * layer_numbers(a);
-    if (a->half) keep_halves(a, (uint16_t *)page + before, position % PAGE, key, value);
-    else keep_floats(a, (float *)page + before, position % PAGE, key, value);
+    for (int64_t h = 0; h < a->kv_heads; h++, key += head, value += head) {
+        const int64_t key_to = keys_at + h * head * PAGE, value_to = values_at + h * PAGE * wide_of(head);
+        if (a->half) keep_halves(key, value, head, (uint16_t *)page + key_to, (uint16_t *)page + value_to, level);
+        else keep_floats(key, value, head, (float *)page + key_to, (float *)page + value_to);
+    }
 }
 
 int64_t trimtab_page_numbers(int64_t layers, int64_t kv_heads, int64_t head) {

@@ -30,7 +30,7 @@ typedef struct {
 
 /* Puts one token's key and value (kv_heads, head) into its page; what float16 cannot hold becomes its largest number. */
 void keep_token(const attention_shape *a, void *const *pages, int64_t layer, int64_t position, const float *key,
-                const float *value);
+                const float *value, int level);
 
 /* softmax(scale * query key^T) value for every run, keys and values being kept already. Needs AVX2. Gives 0 where memory
  * is short. */
