@@ -16,14 +16,15 @@ from hostile.attack import refused
 from hostile.pickles import CALLS, GOOD, GOOD_OLD_PT, GOOD_PT, GOOD_TENSORFLOW, HOSTILE, call, old_archive
 from hostile.test_fuzz import damaged
 from trimtab.core.errors import FormatError
+from trimtab.models.stylegan.found import FoundGenerator
 from trimtab.models.stylegan.importing import find_generator
 from trimtab.store.torch_archive import MOST_FILE_BYTES, read_file
 
 MUTATIONS = 500  # of each of the four kinds of files
 
 
-def read(path: Path) -> None:
-    find_generator(path, read_file(path))
+def read(path: Path) -> FoundGenerator:
+    return find_generator(path, read_file(path))
 
 
 @pytest.mark.parametrize("case", HOSTILE)
@@ -37,7 +38,7 @@ def test_a_hostile_file_is_refused_soon_and_in_little_memory(tmp_path, case):
 def test_the_files_that_the_cases_twist_are_good_themselves(tmp_path, good):
     path = tmp_path / "generator.pkl"
     path.write_bytes(good)
-    read(path)
+    assert "synthesis.b4.const" in read(path).tensors
 
 
 def test_a_file_over_the_cap_is_not_opened(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import tiny
 from hostile.attack import nothing_runs, refused
 from hostile.test_folders import code_that_marks
-from trimtab.core.errors import FormatError
+from trimtab.core.errors import FormatError, RangeError
 from trimtab.models.tokenizer import read_tokenizer
 from trimtab.text.generation import Speaker
 from trimtab.text.prompts import PromptWriter
@@ -133,7 +133,7 @@ def test_a_template_that_tries_to_get_out_is_stopped(folder, case):
     (folder / "chat_template.jinja").write_text(REFUSED_WHEN_RUN[case])
     prompts = Speaker(tiny.llama(), read_tokenizer(folder)).prompts
     with nothing_runs(folder):
-        refused(lambda: prompts.chat(MESSAGES), folder)
+        assert isinstance(refused(lambda: prompts.chat(MESSAGES), folder), FormatError | RangeError)
 
 
 @pytest.mark.parametrize(

@@ -176,5 +176,8 @@ def test_too_little_free_space_is_said_with_both_numbers(tmp_path: Path) -> None
         require_free(tmp_path / "not" / "yet", 4 * 10**15)
 
 
-def test_enough_free_space_passes(tmp_path: Path) -> None:
-    require_free(tmp_path, 1)
+def test_just_enough_free_space_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 500, 500))
+    require_free(tmp_path, 500)
+    with pytest.raises(ResourceError, match="500 bytes are free, 501 are needed"):
+        require_free(tmp_path, 501)

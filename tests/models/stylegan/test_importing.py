@@ -179,7 +179,8 @@ def test_every_tensor_of_rosinality_is_needed(tmp_path):
         if name.startswith("noises."):
             continue
         less = {**tree, "g_ema": {key: value for key, value in tree["g_ema"].items() if key != name}}
-        refusal(tmp_path, files.saved(less))
+        told = refusal(tmp_path, files.saved(less))
+        assert f"holds no {name!r}" in told or "has no place" in told  # the latter where the file seems to be smaller
 
 
 def test_a_refused_file_leaves_no_folder(tmp_path):
