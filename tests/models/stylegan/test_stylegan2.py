@@ -7,9 +7,8 @@ import torch
 
 from stylegan_nets import NAMES, golden, random_net, random_state
 from trimtab.core.errors import RangeError
-from trimtab.models.stylegan.generator import Generator, Window, latent_of_seed
+from trimtab.models.stylegan.generator import Window, latent_of_seed
 from trimtab.models.stylegan.stylegan2 import Sizes, StyleGan2, tensor_shapes
-from trimtab.nn.freeze import fingerprint
 
 FORMS = ("weight", "activation")
 EXACT = 1e-5
@@ -79,27 +78,6 @@ def test_channels_halve_where_the_base_runs_out(base, size, channels):
     assert Sizes(1024, channel_base=base).channels(size) == channels
 
 
-def test_it_is_a_generator(wide):
-    assert isinstance(wide, Generator)
-
-
-WINDOWS = {
-    "in the middle": Window(40, 51, 70, 72),
-    "at a corner": Window(0, 0, 9, 20),
-    "at the other corner": Window(101, 110, 128, 128),
-    "a single pixel": Window(64, 63, 65, 64),
-    "a whole row": Window(17, 0, 18, 128),
-    "everything": Window(0, 0, 128, 128),
-}
-
-
-@pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS.keys())
-def test_a_window_holds_what_the_whole_map_has_there(wide, window):
-    w_plus = torch.randn(2, wide.styles, wide.w_width, generator=torch.Generator().manual_seed(1))
-    map_, part = wide.features(w_plus, 128).values, wide.features(w_plus, 128, window=window).values
-    assert distance(part, map_[:, :, window.top : window.bottom, window.left : window.right]) < 1e-6 * map_.abs().max()
-
-
 def test_a_window_is_computed_from_its_surroundings_alone(wide):
     """A change of the noise far away from a window changes nothing in it."""
     far = random_state(WIDE)
@@ -114,17 +92,6 @@ def test_features_of_a_window_hold_the_map_and_picture_of_the_last_whole_block(w
     windowed, below = wide.features(w_plus, 128, window=Window(3, 3, 9, 9)), wide.features(w_plus, 32)
     assert torch.equal(windowed.whole, below.values)
     assert torch.equal(wide.preview(windowed), below.skip.clamp(-1, 1))
-
-
-def test_a_picture_from_features_is_the_picture(wide):
-    w_plus = torch.randn(1, wide.styles, wide.w_width, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(wide.image_from(wide.features(w_plus, 32), w_plus), wide.image(w_plus))
-
-
-def test_features_of_a_window_make_no_picture(wide):
-    w_plus = torch.ones(1, wide.styles, wide.w_width)
-    with pytest.raises(RangeError, match="window"):
-        wide.image_from(wide.features(w_plus, 128, window=Window(0, 0, 5, 5)), w_plus)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -150,15 +117,6 @@ def test_both_forms_have_the_same_gradient():
     w_plus = torch.randn(2, WIDE.styles, WIDE.w_width, generator=torch.Generator().manual_seed(1), requires_grad=True)
     grads = [torch.autograd.grad(net.features(w_plus, 64).values.square().sum(), w_plus)[0] for net in nets]
     assert distance(*grads) < 1e-4 * grads[0].abs().max()
-
-
-def test_nothing_requires_a_gradient_and_no_byte_changes(wide):
-    before = fingerprint(wide)
-    w_plus = torch.ones(1, wide.styles, wide.w_width, requires_grad=True)
-    wide.image(w_plus).sum().backward()
-    assert not any(tensor.requires_grad for tensor in wide.state_dict(keep_vars=True).values())
-    assert not list(wide.parameters())
-    assert fingerprint(wide) == before
 
 
 def test_features_are_taken_at_block_sizes_only(wide):

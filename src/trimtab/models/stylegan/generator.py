@@ -110,6 +110,19 @@ class Generator(Protocol):
             RangeError: the features are those of a window.
         """
 
+    def image_part(
+        self, w_plus: Float[Tensor, "batch styles width"], window: Window
+    ) -> Float[Tensor, "batch 3 rows columns"]:
+        """Make a part of pictures, as ``image`` makes it there; the highest blocks are computed only around it.
+
+        Args:
+            w_plus: one style a layer.
+            window: in pixels of the picture.
+
+        Raises:
+            RangeError: the window leaves the picture.
+        """
+
     def preview(self, features: Features) -> Float[Tensor, "batch 3 height width"]:
         """Give a cheap, smaller picture, within -1 to 1, of what the features will become.
 

@@ -6,6 +6,7 @@ Source: arXiv:1912.04958, sections 2.2, 3.2 and 4.1, and appendix B. Names of bu
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeAlias
 
 import torch
@@ -45,6 +46,14 @@ class Dense(nn.Module):
         """Apply the layer, without an activation."""
         gain = self.rate / math.sqrt(self.weight.shape[1])
         return F.linear(x * gain, self.weight, self.bias * self.rate)
+
+
+def style_of(z: Float[Tensor, "batch latent"], layers: Iterable[nn.Module]) -> Float[Tensor, "batch width"]:
+    """Give the style of a latent: scaled to length, then through fully connected layers."""
+    x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + TINY)
+    for layer in layers:
+        x = activate(layer(x)) * GAIN
+    return x
 
 
 class Convolution(nn.Module):
@@ -88,7 +97,7 @@ class Convolution(nn.Module):
     def prepare(self, *, form: Form, noisy: bool) -> None:
         """Compute what depends on the stored values alone, which never change; the activation's gain goes in here."""
         self.form = form
-        self.energies = self.weight.square().sum(dim=(2, 3)).T.contiguous()
+        self.energies = (self.weight * self.weight).sum(dim=(2, 3)).T.contiguous()
         self.noise = self.noise_const * (self.noise_strength * GAIN) if noisy else None
         self.shift = (self.bias * GAIN)[:, None, None]
 

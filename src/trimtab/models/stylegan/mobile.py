@@ -16,13 +16,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trimtab.core.errors import RangeError
-from trimtab.models.stylegan.frozen import assign_tensors, check_size, check_whole, spread_style
-from trimtab.models.stylegan.generator import Features, Window, check_window
+from trimtab.models.stylegan.frozen import FrozenGenerator, assign_tensors
+from trimtab.models.stylegan.generator import Features, Window
 from trimtab.models.stylegan.mobile_layers import SMALLEST, Base, Block, Latents, ToImage
 from trimtab.models.stylegan.preview import Head, Heads, look, tuned
-from trimtab.models.stylegan.windows import cut, make_parts, windows_of
 
-HALO: Final = 2  # 1 px by each depthwise convolution
 FEATURE_SIZES: Final = (32, 64, 128, 256)
 
 
@@ -98,12 +96,15 @@ def tensor_shapes(sizes: MobileSizes) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in _Layers(sizes).state_dict().items()}
 
 
-class MobileStyleGan(_Layers):
+class MobileStyleGan(_Layers, FrozenGenerator):
     """A frozen MobileStyleGAN; see ``Generator``.
 
     Attributes:
         sizes: what determines its shapes.
     """
+
+    halo = 2  # 1 px by each depthwise convolution
+    mapping: Latents
 
     def __init__(self, sizes: MobileSizes, tensors: Mapping[str, Tensor]) -> None:
         """Make a network of tensors, which it takes over without a copy.
@@ -116,52 +117,13 @@ class MobileStyleGan(_Layers):
         self.eval()
         self.resolution, self.z_width, self.w_width = sizes.resolution, sizes.width, sizes.width
         self.styles, self.groups = sizes.styles, sizes.groups
+        self.block_sizes = sizes.block_sizes
         self.feature_sizes = tuple(sizes.feature_channels)
 
     @property
     def w_mean(self) -> Float[Tensor, " width"]:
         """The mean style, towards which truncation draws."""
         return self.mapping.w_mean
-
-    def map(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch width"]:
-        """Give the style of a latent, without truncation."""
-        return self.mapping(z)  # type: ignore[no-any-return]
-
-    def w_plus(
-        self, w: Float[Tensor, "batch width"], *, truncation: float = 1.0
-    ) -> Float[Tensor, "batch styles width"]:
-        """Draw a style towards the mean and repeat it for every layer."""
-        return spread_style(w, self.w_mean, styles=self.styles, truncation=truncation)
-
-    def features(
-        self, w_plus: Float[Tensor, "batch styles width"], size: int, *, window: Window | None = None
-    ) -> Features:
-        """Run the network up to the block of one size; see ``Generator.features``."""
-        check_size(size, self.feature_sizes)
-        parts: dict[int, Window] = {}
-        if window is not None:
-            check_window(window, size)
-            parts = windows_of(window, size, halo=HALO)
-        x = self.base(w_plus[:, 0])
-        for below in (s for s in self.sizes.block_sizes[1:] if s <= size and s not in parts):
-            x = self._block(x, w_plus, below)
-        if window is None:
-            return Features(x, size, None, x)
-        if not parts:
-            return Features(cut(x, window), size, window, x)
-        values = make_parts(x, parts, lambda part, s, made: self._block(part, w_plus, s, made), halo=HALO)
-        return Features(values, size, window, x)
-
-    def image(self, w_plus: Float[Tensor, "batch styles width"]) -> Float[Tensor, "batch 3 rows columns"]:
-        """Make pictures: red, green, blue within -1 to 1."""
-        return self._finish(self.base(w_plus[:, 0]), w_plus, SMALLEST)
-
-    def image_from(
-        self, features: Features, w_plus: Float[Tensor, "batch styles width"]
-    ) -> Float[Tensor, "batch 3 rows columns"]:
-        """Make pictures from features; see ``Generator.image_from``."""
-        check_whole(features)
-        return self._finish(features.values, w_plus, features.size)
 
     def preview(self, features: Features) -> Float[Tensor, "batch 3 height width"]:
         """Give what a linear head sees in the features, at twice their size."""
@@ -179,12 +141,12 @@ class MobileStyleGan(_Layers):
 
         return lambda features: look(features, head_of)
 
-    def _finish(self, x: Tensor, w_plus: Tensor, size: int) -> Tensor:
-        for above in (s for s in self.sizes.block_sizes if s > size):
-            x = self._block(x, w_plus, above)
-        picture: Tensor = self.to_image(x, w_plus[:, -1])
-        return picture.clamp(-1, 1)
+    def _lowest(self, w_plus: Tensor) -> Tensor:
+        return self.base(w_plus[:, 0])  # type: ignore[no-any-return]
 
     def _block(self, x: Tensor, w_plus: Tensor, size: int, window: Window | None = None) -> Tensor:
-        first = 3 * (self.sizes.block_sizes.index(size) - 1) + 1
+        first = 3 * (self.block_sizes.index(size) - 1) + 1
         return self.blocks[f"b{size}"](x, w_plus[:, first : first + 3], window)  # type: ignore[no-any-return]
+
+    def _picture(self, x: Tensor, skip: Tensor | None, w_plus: Tensor) -> Tensor:  # noqa: ARG002
+        return self.to_image(x, w_plus[:, -1])  # type: ignore[no-any-return]

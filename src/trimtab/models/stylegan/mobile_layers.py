@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trimtab.models.stylegan.generator import Window
 from trimtab.models.stylegan.haar import inverse_haar
-from trimtab.models.stylegan.layers import GAIN, TINY, activate
+from trimtab.models.stylegan.layers import activate, style_of
 from trimtab.models.stylegan.windows import cut
 
 SMALLEST: Final = 4
@@ -54,10 +54,7 @@ class Latents(nn.Module):
 
     def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch width"]:
         """Give the style of a latent."""
-        x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + TINY)
-        for layer in self.children():
-            x = activate(layer(x)) * GAIN
-        return x
+        return style_of(z, self.children())
 
 
 class Separable(nn.Module):

@@ -15,13 +15,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trimtab.core.errors import RangeError
-from trimtab.models.stylegan.frozen import assign_tensors, check_size, check_whole, spread_style
-from trimtab.models.stylegan.generator import Features, Window, check_window
-from trimtab.models.stylegan.layers import FILTER, GAIN, TINY, Convolution, Dense, Form, ToRgb, activate, enlarge
-from trimtab.models.stylegan.windows import cut, make_parts, windows_of
+from trimtab.models.stylegan.frozen import FrozenGenerator, assign_tensors
+from trimtab.models.stylegan.generator import Features, Window
+from trimtab.models.stylegan.layers import FILTER, Convolution, Dense, Form, ToRgb, enlarge, style_of
+from trimtab.models.stylegan.windows import cut
 
 SMALLEST: Final = 4
-HALO: Final = 3  # 2 px by the transposed convolution and the filter behind it, 1 by the second convolution
 MAPPING_RATE: Final = 0.01
 MOST_RESOLUTION: Final = 4096
 
@@ -94,10 +93,7 @@ class Latents(nn.Module):
 
     def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch width"]:
         """Give the style of a latent."""
-        x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + TINY)
-        for layer in self.children():
-            x = activate(layer(x)) * GAIN
-        return x
+        return style_of(z, self.children())
 
 
 class Block(nn.Module):
@@ -139,10 +135,21 @@ class Block(nn.Module):
         x: Float[Tensor, "batch channels rows columns"],
         w_plus: Float[Tensor, "batch styles style"],
         skip: Float[Tensor, "batch 3 height width"] | None,
+        part: Window | None = None,
     ) -> Float[Tensor, "batch 3 rows columns"]:
-        """Add this block's picture to the one so far; its style is the first of the next block's."""
+        """Add this block's picture to the one so far; its style is the first of the next block's.
+
+        Args:
+            x: the block's map.
+            w_plus: one style a layer.
+            skip: the picture so far; None at the lowest block.
+            part: of the enlarged ``skip`` that ``x`` covers; None is all of it.
+        """
         rgb: Tensor = self.torgb(x, w_plus[:, 1 if self.size == SMALLEST else self.first + 2])
-        return rgb if skip is None else rgb + enlarge(skip, self.resample_filter)
+        if skip is None:
+            return rgb
+        enlarged = enlarge(skip, self.resample_filter)
+        return rgb + (enlarged if part is None else cut(enlarged, part))
 
 
 class _Layers(nn.Module):
@@ -161,12 +168,15 @@ def tensor_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in _Layers(sizes).state_dict().items()}
 
 
-class StyleGan2(_Layers):
+class StyleGan2(_Layers, FrozenGenerator):
     """A frozen StyleGAN2; see ``Generator``.
 
     Attributes:
         sizes: what determines its shapes.
     """
+
+    halo = 3  # 2 px by the transposed convolution and the filter behind it, 1 by the second convolution
+    mapping: Latents
 
     def __init__(
         self, sizes: Sizes, tensors: Mapping[str, Tensor], *, form: Form = "activation", noisy: bool = True
@@ -191,56 +201,12 @@ class StyleGan2(_Layers):
         self.resolution, self.z_width, self.w_width = sizes.resolution, sizes.z_width, sizes.w_width
         self.styles = sizes.styles
         self.groups: tuple[tuple[int, ...], ...] = tuple((index,) for index in range(sizes.styles))
-        self.feature_sizes = sizes.block_sizes
+        self.block_sizes = self.feature_sizes = sizes.block_sizes
 
     @property
     def w_mean(self) -> Float[Tensor, " width"]:
         """The mean style, towards which truncation draws."""
         return self.mapping.w_avg
-
-    def map(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch width"]:
-        """Give the style of a latent, without truncation."""
-        return self.mapping(z)  # type: ignore[no-any-return]
-
-    def w_plus(
-        self, w: Float[Tensor, "batch width"], *, truncation: float = 1.0
-    ) -> Float[Tensor, "batch styles width"]:
-        """Draw a style towards the mean and repeat it for every layer."""
-        return spread_style(w, self.w_mean, styles=self.styles, truncation=truncation)
-
-    def features(
-        self, w_plus: Float[Tensor, "batch styles width"], size: int, *, window: Window | None = None
-    ) -> Features:
-        """Run the network up to the block of one size; see ``Generator.features``."""
-        check_size(size, self.feature_sizes)
-        parts: dict[int, Window] = {}
-        if window is not None:
-            check_window(window, size)
-            parts = windows_of(window, size, halo=HALO)
-        x, skip = self._whole_blocks(w_plus, [s for s in self.feature_sizes if s <= size and s not in parts])
-        if window is None:
-            return Features(x, size, None, x, skip)
-        if not parts:
-            return Features(cut(x, window), size, window, x, skip)
-        values = make_parts(x, parts, lambda part, s, made: self._block(s)(part, w_plus, made), halo=HALO)
-        return Features(values, size, window, x, skip)
-
-    def image(self, w_plus: Float[Tensor, "batch styles width"]) -> Float[Tensor, "batch 3 rows columns"]:
-        """Make pictures: red, green, blue within -1 to 1."""
-        return self._whole_blocks(w_plus, list(self.feature_sizes))[1].clamp(-1, 1)
-
-    def image_from(
-        self, features: Features, w_plus: Float[Tensor, "batch styles width"]
-    ) -> Float[Tensor, "batch 3 rows columns"]:
-        """Make pictures from features; see ``Generator.image_from``."""
-        check_whole(features)
-        x, skip = features.values, features.skip
-        for size in (s for s in self.feature_sizes if s > features.size):
-            block = self._block(size)
-            x = block(x, w_plus)
-            skip = block.picture(x, w_plus, skip)
-        assert skip is not None
-        return skip.clamp(-1, 1)
 
     def preview(self, features: Features) -> Float[Tensor, "batch 3 height width"]:
         """Give the picture as far as it was made, at the size of the highest block that was computed whole."""
@@ -255,18 +221,22 @@ class StyleGan2(_Layers):
         """Give a preview for pictures near a known one: ``preview``, which knows no better."""
         return self.preview
 
-    def _whole_blocks(self, w_plus: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-        x: Tensor | None = None
-        skip: Tensor | None = None
-        for size in sizes:
-            block = self._block(size)
-            x = block(x, w_plus)
-            skip = block.picture(x, w_plus, skip)
-        assert x is not None
-        assert skip is not None
-        return x, skip
+    def _lowest(self, w_plus: Tensor) -> Tensor:
+        return self._of(SMALLEST)(None, w_plus)  # type: ignore[no-any-return]
 
-    def _block(self, size: int) -> Block:
+    def _block(self, x: Tensor, w_plus: Tensor, size: int, window: Window | None = None) -> Tensor:
+        return self._of(size)(x, w_plus, window)  # type: ignore[no-any-return]
+
+    def _draw(
+        self, x: Tensor, skip: Tensor | None, w_plus: Tensor, size: int, part: Window | None = None
+    ) -> Tensor | None:
+        return self._of(size).picture(x, w_plus, skip, part)
+
+    def _picture(self, x: Tensor, skip: Tensor | None, w_plus: Tensor) -> Tensor:  # noqa: ARG002
+        assert skip is not None
+        return skip
+
+    def _of(self, size: int) -> Block:
         block = self.synthesis[f"b{size}"]
         assert isinstance(block, Block)
         return block
