@@ -19,12 +19,15 @@ from trimtab.core.job import Event, Note, Result
 
 if TYPE_CHECKING:
     from trimtab.models.load import Quantization
+    from trimtab.serve.drag.desks import Desks
     from trimtab.serve.loading import Capacity
     from trimtab.serve.service import Service
 
 LEAST_TOKEN_CHARACTERS: Final = 16
 MOST_TOKEN_CHARACTERS: Final = 4096
 RUNS: Final = Path("runs")
+DRAGS: Final = "drags"
+"""Below the folder of the store."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ def serve(
         Literal["nf4", "none"] | None,
         typer.Option("--quantize", help="Form of dense weights; as the adapters learned, else nf4."),
     ] = None,
+    generator: Annotated[
+        list[str] | None,
+        typer.Option("--generator", help="What to drag: a stored name or a folder; may be repeated; else all stored."),
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -72,7 +79,7 @@ def serve(
     host, names = host.lower(), [_host_name(name) for name in allow_host or []]
     given = None if token_file is None else _read_token(token_file)
     token = given or (None if is_loopback(host) else secrets.token_urlsafe(32))
-    folder = _runs_folder(runs)
+    folder, generators = _runs_folder(runs), _generators(generator or [])
     capacity = Capacity(batch, queue, read_bytes(cache, option="--cache", least=0))
     taken = listen(host, port)
     try:
@@ -80,7 +87,8 @@ def serve(
         if model is not None:
             service = _load(model, adapter or [], quantize=quantize, device=device, capacity=capacity, tell=tell)
         hosts = names if is_loopback(host) else [*names, host, "*"]
-        server = Server(create_app(service, token=token, hosts=hosts, runs_folder=folder))
+        app = create_app(service, token=token, hosts=hosts, runs_folder=folder, desks=_desks(generators, device))
+        server = Server(app)
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{taken.getsockname()[1]}"
         tell.serving(Serving(url, [] if service is None else service.names.all(), token or ""), printed=given is None)
@@ -137,6 +145,27 @@ def _load(
     tell.note(f"Loading {folder} ({form}){''.join(f' with {path}' for path in adapters)}")
     name = model.removeprefix(HUB_PREFIX) if model.startswith(HUB_PREFIX) else None  # its folder is called by a hash
     return load_service(folder, adapters=named, quantization=quantization, capacity=capacity, name=name, device=place)
+
+
+def _generators(names: list[str]) -> dict[str, Path] | None:
+    """Find the folders of generators; None where none is named."""
+    from trimtab.models.stylegan.config import read_config
+    from trimtab.store.resolve import resolve
+
+    found: dict[str, Path] = {}
+    for name in names:
+        folder = resolve(name)
+        read_config(folder)  # refuses what is none, before anything listens
+        found[folder.resolve().name] = folder
+    return found or None
+
+
+def _desks(generators: dict[str, Path] | None, device: str) -> Desks:
+    from trimtab.core.device import home, pick
+    from trimtab.serve.drag.desks import Desks
+    from trimtab.serve.drag.generators import Generators
+
+    return Desks(Generators(generators, device=pick(device)), home() / DRAGS)
 
 
 def _quantization(folder: Path, adapters: list[Path], quantize: str | None) -> Quantization | None:

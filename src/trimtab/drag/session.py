@@ -12,6 +12,7 @@ from trimtab.core.errors import RangeError
 from trimtab.drag.edit import Edit
 from trimtab.drag.engine import Engine, Frame
 from trimtab.drag.mask import blend
+from trimtab.drag.preview import Previews
 from trimtab.models.stylegan.generator import Features, Generator
 
 
@@ -55,6 +56,8 @@ class Session:
         self.generator, self.start, self.windowed = generator, start, windowed
         self.takes: list[Take] = []
         self.place: Place | None = None
+        self._start_picture: Tensor | None = None
+        self._previews: Previews | None = None
 
     @property
     def w_plus(self) -> Float32[Tensor, "1 styles width"]:
@@ -150,20 +153,29 @@ class Session:
         return self._shown(take, features)
 
     @torch.no_grad()
+    def start_picture(self) -> Float[Tensor, "1 3 rows columns"]:
+        """Make the picture before any edit, once."""
+        if self._start_picture is None:
+            self._start_picture = self.generator.image(self.start)
+        return self._start_picture
+
+    @torch.no_grad()
     def picture(self) -> Float[Tensor, "1 3 rows columns"]:
         """Make the picture as it is now."""
         if self.place is None:
-            return self.generator.image(self.start)
+            return self.start_picture()
         return self.generator.image_from(self.features(), self.w_plus)
 
-    @torch.no_grad()
     def preview(self) -> Float[Tensor, "1 3 height width"]:
-        """Give a cheap picture of the edit at work from the features of its last step.
+        """Give a cheap, smaller picture of what is shown now, from the features of the last step.
 
-        Raises:
-            RangeError: no edit was begun.
+        The first one makes the picture before any edit, since the others are shown as changes of it.
         """
-        return self.generator.preview(self.features(whole=False))
+        if self._previews is None:
+            self._previews = Previews(self.generator, self.start, self.start_picture())
+        if self.place is None:
+            return self._previews.known
+        return self._previews.of(self.features(whole=False))
 
     def _shown(self, take: Take, features: Features) -> Features:
         mask = take.edit.mask

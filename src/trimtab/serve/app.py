@@ -21,6 +21,8 @@ from trimtab.core.errors import TrimtabError
 from trimtab.serve import page, runs
 from trimtab.serve.answering import answer
 from trimtab.serve.api_error import ApiError, as_api_error
+from trimtab.serve.drag.desks import Desks
+from trimtab.serve.drag.routes import LARGER, DragRoutes
 from trimtab.serve.guard import Guard, Rules
 from trimtab.serve.limits import Limits, check_json
 from trimtab.serve.messages import AskedKind, ChatAsked, CompletionAsked, read_asked
@@ -38,7 +40,12 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(
-    service: Service | None, *, token: str | None = None, hosts: Sequence[str] = (), runs_folder: Path | None = None
+    service: Service | None,
+    *,
+    token: str | None = None,
+    hosts: Sequence[str] = (),
+    runs_folder: Path | None = None,
+    desks: Desks | None = None,
 ) -> Starlette:
     """Put the app together.
 
@@ -47,13 +54,20 @@ def create_app(
         token: must come with every request but those for ``/health`` and the page's files; None asks for none.
         hosts: names besides those of this machine under which it may be called; "*" stands for every number address.
         runs_folder: holds run folders to be shown; None shows none.
+        desks: where pictures are dragged; None offers none.
     """
-    face = _Face(service)
+    drag = None if desks is None else DragRoutes(desks)
+    face = _Face(service, drag)
     rules = Rules(token=token, hosts=frozenset(hosts), open_paths=OPEN_PATHS | page.public_paths())
     app = Starlette(
-        routes=[*face.routes(), *page.routes(), *([] if runs_folder is None else runs.routes(runs_folder))],
+        routes=[
+            *face.routes(),
+            *page.routes(),
+            *([] if runs_folder is None else runs.routes(runs_folder)),
+            *([] if drag is None else drag.routes()),
+        ],
         lifespan=face.lifespan,
-        middleware=[Middleware(Guard, rules=rules, metrics=face.metrics), Middleware(Limits)],
+        middleware=[Middleware(Guard, rules=rules, metrics=face.metrics), Middleware(Limits, larger=LARGER)],
         exception_handlers={TrimtabError: _tell, HTTPException: _tell_http},
     )
     app.state.service = service
@@ -63,8 +77,8 @@ def create_app(
 class _Face:
     """The routes that are not the page's."""
 
-    def __init__(self, service: Service | None) -> None:
-        self._service = service
+    def __init__(self, service: Service | None, drag: DragRoutes | None) -> None:
+        self._service, self._drag = service, drag
         self.metrics = Metrics() if service is None else service.metrics
         self._began = int(time.time())
 
@@ -81,14 +95,15 @@ class _Face:
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        if self._service is None:
-            yield
-            return
-        self._service.start()
+        if self._service is not None:
+            self._service.start()
         try:
             yield
         finally:
-            await self._service.stop()
+            if self._service is not None:
+                await self._service.stop()
+            if self._drag is not None:
+                await self._drag.close()
 
     async def health(self, _: Request) -> Response:
         status: Literal["ok", "stopping", "failed"] = "ok"

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from trimtab.serve.api_error import ApiError
 
@@ -104,3 +105,29 @@ class Connection(H11Protocol):
         for event in (h11.Response(status_code=error.status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+class LiveConnection(WebSocketsSansIOProtocol):
+    """uvicorn's socket, which lets a browser go that does not read."""
+
+    stalled_timeout_s = STALLED_TIMEOUT_S
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Begin without a timer."""
+        super().__init__(*arguments, **options)
+        self._reading_due = _Alarm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer."""
+        self._reading_due.stop()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for a browser that does not read, but not forever."""
+        super().pause_writing()
+        self._reading_due.set(self.stalled_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the browser reads."""
+        self._reading_due.stop()
+        super().resume_writing()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -34,6 +35,7 @@ COUNTED: Final = frozenset(
 )
 COUNTED_PREFIXES: Final = ("/v1/models/", "/page/", "/api/")
 CLIENT_GONE: Final = 499
+TOKEN_PROTOCOL: Final = "trimtab-token."
 
 _log = logging.getLogger("trimtab.serve")
 
@@ -62,6 +64,9 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
+        if scope["type"] == "websocket":
+            await self._guard_socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -89,6 +94,15 @@ class Guard:
         finally:
             self._metrics.note_request(_label(scope["path"]), status, time.perf_counter() - began)
 
+    async def _guard_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a socket before it is open; a page that is refused learns no more than that."""
+        try:
+            check(scope, self._rules)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
 
 def check(scope: Scope, rules: Rules) -> None:
     """Refuse a request that must not be answered.
@@ -108,11 +122,25 @@ def check(scope: Scope, rules: Rules) -> None:
         message = f"Origin {', '.join(origins)!r:.100} is another site. Only this server's own page may call it."
         raise ApiError(403, message, code="origin_not_allowed")
     if rules.token is not None and scope["path"] not in rules.open_paths:
-        _check_token(headers.getlist("authorization"), rules.token)
+        _check_token(headers.getlist("authorization") or _token_of_socket(scope), rules.token)
 
 
 def _fault(error: Exception) -> ApiError:
     return ApiError(500, f"the server failed ({type(error).__name__}). Its log says where.", code="internal_error")
+
+
+def _token_of_socket(scope: Scope) -> list[str]:
+    """Give the token of a socket as a header would: a browser can send none, only names of protocols.
+
+    The token is written in base64 for URLs, since names of protocols may not hold every character, and never answered.
+    """
+    words = [
+        word.removeprefix(TOKEN_PROTOCOL) for word in scope.get("subprotocols", ()) if word.startswith(TOKEN_PROTOCOL)
+    ]
+    try:
+        return [f"Bearer {base64.urlsafe_b64decode(word + '=' * (-len(word) % 4)).decode()}" for word in words]
+    except ValueError:
+        return []
 
 
 def _check_token(given: list[str], token: str) -> None:

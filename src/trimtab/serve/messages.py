@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from trimtab.core.errors import did_you_mean
 from trimtab.serve.api_error import ApiError
+from trimtab.serve.fields import Strict, read_fields
 from trimtab.serve.strict_json import parse_object
 from trimtab.serve.unsupported import without_unsupported
 from trimtab.text.engine.request import ABOVE_LOW, MAX_STOP_CHARACTERS, MAX_STOPS, NUMBERS, WHOLE_NUMBERS
@@ -18,18 +17,14 @@ MAX_ANSWERS: Final = 128
 MAX_NAME_CHARACTERS: Final = 512
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
-
-
-class TextPart(_Strict):
+class TextPart(Strict):
     """A piece of a message; other kinds than text are not taken."""
 
     type: Literal["text"]
     text: str
 
 
-class Message(_Strict):
+class Message(Strict):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -42,14 +37,14 @@ class Message(_Strict):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """What a stream tells besides text."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = Field(None, description="Ignored.")
 
 
-class Schema(_Strict):
+class Schema(Strict):
     """A JSON schema with its name."""
 
     name: str = Field(max_length=MAX_NAME_CHARACTERS)
@@ -58,19 +53,19 @@ class Schema(_Strict):
     strict: bool | None = Field(None, description="Ignored: a schema is always kept to.")
 
 
-class TextFormat(_Strict):
+class TextFormat(Strict):
     """Anything."""
 
     type: Literal["text"]
 
 
-class JsonFormat(_Strict):
+class JsonFormat(Strict):
     """Any JSON object."""
 
     type: Literal["json_object"]
 
 
-class SchemaFormat(_Strict):
+class SchemaFormat(Strict):
     """JSON that a schema allows."""
 
     type: Literal["json_schema"]
@@ -93,7 +88,7 @@ def _whole_number(name: str) -> Any:
 StopText: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 
 
-class Asked(_Strict):
+class Asked(Strict):
     """What both interfaces share; null is as good as absent."""
 
     model: str = Field(max_length=MAX_NAME_CHARACTERS, description="One of /v1/models.")
@@ -154,53 +149,7 @@ def read_asked(kind: type[AskedKind], body: bytes) -> AskedKind:
         ApiError: 400, the body or a field of it is not allowed.
     """
     document = without_unsupported(parse_object(body))
-    try:
-        asked = kind.model_validate(document)
-    except ValidationError as error:
-        raise _refusal(kind, document, error) from error
+    asked = read_fields(kind, document)
     if asked.stream_options is not None and not asked.stream:
         raise ApiError(400, "stream_options without stream: allowed only with stream = true.", param="stream_options")
     return asked
-
-
-def _refusal(kind: type[BaseModel], document: Mapping[str, Any], error: ValidationError) -> ApiError:
-    """Say what is wrong with the one field that pydantic followed deepest."""
-    details = error.errors(include_url=False, include_context=False)
-    routes = [_route(document, detail["loc"]) for detail in details]
-    deepest = max(range(len(routes)), key=lambda index: len(routes[index]))
-    param = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in routes[deepest]).lstrip(".")
-    same = [detail for detail, route in zip(details, routes, strict=True) if route == routes[deepest]]
-    if same[0]["type"] == "extra_forbidden":
-        remedy = did_you_mean(str(routes[deepest][-1]), kind.model_fields) if len(routes[deepest]) == 1 else ""
-        return ApiError(400, f"{param:.200}: no such field. {remedy}".rstrip(), param=param[:200], code="unknown_field")
-    if same[0]["type"] == "missing":
-        return ApiError(400, f"{param}: missing. It must be given.", param=param, code="missing_field")
-    allowed = " or ".join(dict.fromkeys(_allowed(detail["msg"]) for detail in same))
-    received = f"{same[0]['input']!r:.80}"
-    return ApiError(400, f"{param} = {received}: allowed is {allowed}.", param=param, code="invalid_value")
-
-
-def _route(document: Any, loc: Sequence[int | str]) -> tuple[int | str, ...]:
-    """Keep the steps that lead down the document; pydantic puts the names of alternatives between them.
-
-    The last step may lead to a field that is absent.
-    """
-    route: list[int | str] = []
-    for place, step in enumerate(loc):
-        if _leads_down(document, step):
-            document = document[step]
-        elif not (isinstance(document, dict) and place == len(loc) - 1):
-            continue
-        route.append(step)
-    return tuple(route)
-
-
-def _leads_down(document: Any, step: int | str) -> bool:
-    if isinstance(step, int):
-        return isinstance(document, list) and step < len(document)
-    return isinstance(document, dict) and step in document
-
-
-def _allowed(message: str) -> str:
-    """Turn pydantic's "Input should be a valid string" into the second half of a sentence."""
-    return message.removeprefix("Input should be ").removeprefix("Input should ")

@@ -14,12 +14,14 @@ import uvicorn
 from starlette.applications import Starlette
 
 from trimtab.core.errors import UsageError
-from trimtab.serve.connection import IDLE_TIMEOUT_S, Connection
+from trimtab.serve.connection import IDLE_TIMEOUT_S, Connection, LiveConnection
 from trimtab.serve.service import Service
 
 DRAIN_S: Final = 10.0
 CLOSE_S: Final = 3
 POLL_S: Final = 0.05
+MAX_MESSAGE_BYTES: Final = 1 << 16
+"""Of a socket: five hundred points take half of it."""
 
 
 class Server(uvicorn.Server):
@@ -39,7 +41,9 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=Connection,
-            ws="none",
+            ws=LiveConnection,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_per_message_deflate=False,  # pictures are compressed already
             loop="asyncio",
             lifespan="on",
             access_log=False,

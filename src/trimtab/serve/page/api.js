@@ -17,7 +17,7 @@ export class ApiError extends Error {
 /**
  * Call the server; where it wants a token, ask for it once and call again.
  * @param {string} path
- * @param {{method?: string, body?: any, signal?: AbortSignal}} [options]
+ * @param {{method?: string, body?: any, raw?: BodyInit, signal?: AbortSignal}} [options] ``body`` is sent as JSON, ``raw`` as it is
  * @returns {Promise<Response>} with a good status
  */
 export async function call(path, options = {}) {
@@ -39,12 +39,13 @@ export async function call(path, options = {}) {
 /** Call and read JSON. */
 export const getJson = async (path, options) => (await call(path, options)).json();
 
-async function reach(path, { method = "GET", body, signal }, token) {
+async function reach(path, { method = "GET", body, raw, signal }, token) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  else if (raw !== undefined) headers["Content-Type"] = "application/octet-stream";
   try {
-    return await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    return await fetch(path, { method, headers, signal, body: body === undefined ? raw : JSON.stringify(body) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw unreachable();

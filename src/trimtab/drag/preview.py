@@ -1,0 +1,59 @@
+"""Cheap pictures of a drag at work: the known picture it began with, changed by what features say has changed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from trimtab.models.stylegan.generator import Features, Generator, Window
+from trimtab.models.stylegan.preview import shrink
+
+MOST_PX: Final = 512
+
+
+class Previews:
+    """Previews of pictures near a known one.
+
+    What a preview shows wrong of the known picture it shows wrong of its neighbours too, so the difference of both
+    previews is added to the picture itself: what does not move stays sharp.
+
+    Attributes:
+        known: the known picture, shrunk.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        w_plus: Float32[Tensor, "1 styles width"],
+        picture: Float[Tensor, "1 3 rows columns"],
+    ) -> None:
+        """Take the known picture.
+
+        Args:
+            generator: frozen.
+            w_plus: styles of the picture.
+            picture: as the generator makes it.
+        """
+        self._generator, self._w_plus = generator, w_plus
+        self._see = generator.preview_near(w_plus, picture)
+        self.known = shrink(picture, min(MOST_PX, generator.resolution))
+        self._seen: tuple[int, Window | None, Tensor] | None = None
+
+    @torch.no_grad()
+    def of(self, features: Features) -> Float[Tensor, "1 3 height width"]:
+        """Give the picture of features, of at most ``MOST_PX`` pixels a side, within -1 to 1."""
+        change = self._see(features) - self._before(features.size, features.window)
+        side = self.known.shape[-1]
+        wide = F.interpolate(change, size=(side, side), mode="bilinear")
+        return (self.known + wide).clamp_(-1, 1)
+
+    def _before(self, size: int, window: Window | None) -> Tensor:
+        """Give the preview of the known picture through the same window; the last one is kept."""
+        if self._seen is None or self._seen[:2] != (size, window):
+            features = self._generator.features(self._w_plus, size, window=window)
+            self._seen = size, window, self._see(features)
+        return self._seen[2]

@@ -1,0 +1,153 @@
+"""Sessions on disk: one folder each, named by a number that nobody can guess."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path
+from typing import Any, Final
+
+from trimtab.core.errors import FormatError, MissingError
+from trimtab.drag.recipe import RECIPE_NAME, read_recipe
+from trimtab.drag.session import Session
+from trimtab.drag.stored import load_session, save_session
+from trimtab.serve.drag.drawing import Drawing
+from trimtab.serve.drag.generators import Loaded
+from trimtab.store.durable import Disk, remove_tree, write_bytes
+from trimtab.store.lock import RunLock
+
+THUMBNAIL_NAME: Final = "thumbnail.jpg"
+THUMBNAIL_PX: Final = 128
+KEY: Final = re.compile(r"[0-9a-f]{12}")
+
+
+class KeptFolder:
+    """The folder of one session, held for this process while it is open.
+
+    Attributes:
+        path: it is made when the session is first saved.
+        thumbnail: JPEG of the picture; written with the session.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Choose the folder."""
+        self.path = path
+        self.thumbnail = b""
+        self._lock: RunLock | None = None
+
+    def hold(self) -> None:
+        """Keep other processes out.
+
+        Raises:
+            LockedError: another one has it.
+        """
+        if self._lock is None:
+            lock = RunLock(self.path)
+            lock.__enter__()
+            self._lock = lock
+
+    def save(self, drawing: Drawing) -> None:
+        """Write a session.
+
+        Raises:
+            CheckpointError: the disk refused.
+            LockedError: another process has the folder.
+        """
+        self.hold()
+        save_session(self.path, drawing.session, drawing.recipe())
+        if self.thumbnail:
+            write_bytes(self.path / THUMBNAIL_NAME, self.thumbnail)
+
+    def load(self, loaded: Loaded) -> Drawing:
+        """Take a session up where it was saved.
+
+        Raises:
+            FormatError: a file is damaged.
+            MissingError: a mask is gone.
+            RangeError: it is of another generator.
+            LockedError: another process has the folder.
+        """
+        self.hold()
+        session: Session
+        session, recipe = load_session(self.path, loaded.generator)
+        return Drawing(loaded, recipe.start, session)
+
+    def close(self) -> None:
+        """Let others in."""
+        if self._lock is not None:
+            self._lock.__exit__(None, None, None)
+            self._lock = None
+
+
+class Kept:
+    """All sessions that are kept."""
+
+    def __init__(self, root: Path) -> None:
+        """Choose where; the folder may be absent, and appear later."""
+        self._root = root
+
+    def new_key(self) -> str:
+        """Make up a name."""
+        return secrets.token_hex(6)
+
+    def folder(self, key: str) -> KeptFolder:
+        """Give the place of a session, whether or not anything is in it.
+
+        Raises:
+            MissingError: no session is ever called so.
+        """
+        if not KEY.fullmatch(key):
+            raise MissingError(f"no drag {key[:40]!r}. Choose one from the list, or begin a new one.")
+        return KeptFolder(self._root / key)
+
+    def generator_of(self, key: str) -> str:
+        """Name the generator of a session that is kept.
+
+        Raises:
+            MissingError: there is none such.
+            FormatError: it is damaged.
+        """
+        path = self.folder(key).path
+        if path.is_symlink() or not (path / RECIPE_NAME).is_file():
+            raise MissingError(f"the drag {key} is not kept. Choose one from the list, or begin a new one.")
+        return read_recipe(path / RECIPE_NAME).generator
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """Describe all, the last changed first; what is damaged is left out."""
+        found = []
+        for path in self._root.iterdir() if self._root.is_dir() else ():
+            if KEY.fullmatch(path.name) and not path.is_symlink():
+                try:
+                    found.append(_summary(path))
+                except (FormatError, OSError):
+                    continue
+        return sorted(found, key=lambda one: float(one["changed"]), reverse=True)
+
+    def thumbnail(self, key: str) -> bytes:
+        """Give the picture of a list.
+
+        Raises:
+            MissingError: there is none.
+        """
+        path = self.folder(key).path / THUMBNAIL_NAME
+        if path.is_symlink() or not path.is_file():
+            raise MissingError(f"the drag {key} has no thumbnail.")
+        return path.read_bytes()
+
+    def remove(self, key: str) -> None:
+        """Delete a session; the caller has put its desk away."""
+        path = self.folder(key).path
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(Disk(), path)
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    recipe = read_recipe(path / RECIPE_NAME)
+    return {
+        "key": path.name,
+        "generator": recipe.generator,
+        "seed": recipe.start.seed,
+        "edits": len(recipe.edits),
+        "steps": sum(edit.steps for edit in recipe.edits),
+        "changed": (path / RECIPE_NAME).stat().st_mtime,
+    }

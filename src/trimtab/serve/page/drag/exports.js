@@ -1,0 +1,52 @@
+// What a person takes home.
+
+import { call, failureOf } from "../api.js";
+import { button, h } from "../dom.js";
+import { addressOf } from "./live.js";
+
+const KINDS = [
+  { name: "picture.png", text: "PNG", label: "Save the picture as PNG" },
+  { name: "drag.gif", text: "GIF", label: "Save the way there as an animated GIF", moved: true },
+  { name: "drag.webp", text: "WebP", label: "Save the way there as an animated WebP", moved: true },
+  { name: "latent.safetensors", text: "Latent", label: "Save the latent code" },
+  { name: "recipe.json", text: "Recipe", label: "Save the recipe that makes it again", moved: true },
+];
+
+export class Exports {
+  /** @param {(failure: object|null) => void} tell */
+  constructor(tell) {
+    this.tell = tell;
+    this.key = "";
+    this.buttons = KINDS.map((kind) => button({ icon: "save", label: kind.label, text: kind.text, kind: "quiet.small.edged", onclick: () => this.save(kind) }));
+    this.element = h("section.drag-part", { "aria-label": "Save" }, h("h2", {}, "Save"), h("div.row.wrap", {}, ...this.buttons));
+  }
+
+  show(key, { open, moment }) {
+    this.key = key;
+    this.buttons.forEach((one, index) => {
+      one.disabled = !open || this.busy || (KINDS[index].moved && moment === 0);
+    });
+  }
+
+  async save({ name }) {
+    this.busy = true;
+    for (const one of this.buttons) one.disabled = true;
+    try {
+      const response = await call(addressOf(this.key, name));
+      download(await response.blob(), `${this.key}-${name}`);
+      this.tell(null);
+    } catch (error) {
+      this.tell(failureOf(error));
+    }
+    this.busy = false;
+    for (const one of this.buttons) one.disabled = false;
+  }
+}
+
+function download(blob, name) {
+  const link = h("a", { href: URL.createObjectURL(blob), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

@@ -1,0 +1,49 @@
+// Drags that the server keeps: to go on with, or to delete.
+
+import { call, failureOf } from "../api.js";
+import { button, h } from "../dom.js";
+import { ago, counted } from "../format.js";
+import { addressOf } from "./live.js";
+
+export class Kept {
+  /** @param {{removed: (key: string) => void, failed: (failure: object) => void}} told */
+  constructor(told) {
+    this.told = told;
+    this.list = h("ul.drag-kept");
+    this.element = h("section.drag-part", { "aria-label": "Kept drags", hidden: true }, h("h2", {}, "Kept"), this.list);
+  }
+
+  /** @param {object[]} sessions as the server lists them @param {string} key of the one that is shown */
+  show(sessions, key) {
+    this.element.hidden = sessions.length === 0;
+    this.list.replaceChildren(...sessions.map((one) => this.row(one, one.key === key)));
+  }
+
+  row({ key, generator, seed, steps, changed }, current) {
+    const canvas = h("canvas", { width: 64, height: 64 });
+    const name = seed === null ? "photo" : `${generator} ${seed}`;
+    const link = h("a", { href: `#/drag/${key}`, "aria-current": current ? "page" : null }, canvas,
+      h("span.drag-kept-name", {}, h("strong", {}, name), h("span.counts", {}, `${counted(steps, "step")} · ${ago(changed)}`)));
+    const remove = button({ icon: "bin", label: `Delete ${name}`, kind: "quiet.small", onclick: () => this.remove(key) });
+    this.picture(key, canvas);
+    return h("li", {}, link, remove);
+  }
+
+  async picture(key, canvas) {
+    try {
+      const bitmap = await createImageBitmap(await (await call(addressOf(key, "thumbnail"))).blob());
+      canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    } catch {
+      canvas.hidden = true; // it was never rendered
+    }
+  }
+
+  async remove(key) {
+    try {
+      await call(addressOf(key), { method: "DELETE" });
+    } catch (error) {
+      if (error.status !== 404) this.told.failed(failureOf(error));
+    }
+    this.told.removed(key);
+  }
+}

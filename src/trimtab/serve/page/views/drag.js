@@ -1,0 +1,238 @@
+// Drag: a generated picture, and points in it that are pulled to where they are wanted.
+
+import { alarm, call, failureOf, getJson } from "../api.js";
+import { h } from "../dom.js";
+import { Exports } from "../drag/exports.js";
+import { Kept } from "../drag/kept.js";
+import { Live, addressOf } from "../drag/live.js";
+import { Mask } from "../drag/mask.js";
+import { Pictures } from "../drag/pictures.js";
+import { PointList } from "../drag/pointlist.js";
+import { Points } from "../drag/points.js";
+import { Stage } from "../drag/stage.js";
+import { Tools } from "../drag/tools.js";
+import { Transport } from "../drag/transport.js";
+
+export const title = "Drag";
+export const path = "drag";
+
+/** @type {DragView|null} */
+let view = null;
+
+export function mount(root, context) {
+  view = new DragView(context);
+  root.append(view.element);
+  view.open(context.rest[0] ?? "");
+}
+
+export function unmount() {
+  view.close();
+  view = null;
+}
+
+const NO_GENERATOR = { message: "There is no generator of pictures here.", advice: "Fetch one with: trimtab models add face" };
+
+class DragView {
+  constructor(context) {
+    this.context = context;
+    this.key = "";
+    this.status = null;
+    this.points = new Points();
+    this.mask = new Mask();
+    const edited = () => this.edited();
+    this.stage = new Stage(this, { edited, painted: () => this.arrange(), missed: () => context.announce("Pull from the handle to its target"), chosen: () => this.list.show() });
+    this.list = new PointList(this.points, { edited, chosen: () => this.stage.draw() });
+    this.transport = new Transport({
+      start: () => this.pull("start"),
+      step: () => this.pull("step"),
+      pause: () => this.live?.say({ do: "pause" }),
+      undo: () => this.travel({ do: "undo" }),
+      redo: () => this.travel({ do: "redo" }),
+      goTo: (moment) => this.travel({ do: "go_to", moment }),
+      split: (share) => this.divide(share),
+    });
+    this.tools = new Tools({ mode: (mode) => this.stage.choose(mode), size: (size) => this.widen(size), invert: () => this.repaint("invert"), clear: () => this.repaint("clear") });
+    this.pictures = new Pictures({ begin: (asked) => this.begin(asked), failed: (failure) => this.tell(failure) });
+    this.exports = new Exports((failure) => this.tell(failure));
+    this.kept = new Kept({ removed: (key) => this.removed(key), failed: (failure) => this.tell(failure) });
+    this.trouble = h("div.drag-trouble");
+    const parts = [this.tools, this.list, this.pictures, this.exports, this.kept].map(({ element }) => element);
+    this.element = h("div.drag", {}, h("div.drag-desk", {}, this.trouble, this.stage.element, this.transport.element), h("div.drag-panel", {}, ...parts));
+    this.onKey = (event) => this.typed(event);
+    addEventListener("keydown", this.onKey);
+    this.arrange();
+  }
+
+  /** Show a session; without one begin with the picture that was looked at last. */
+  async open(key) {
+    try {
+      const { generators, sessions } = await getJson("/api/drag");
+      if (this.closed) return;
+      this.pictures.offer(generators);
+      this.kept.show(sessions, key);
+      if (key) this.connect(key);
+      else if (generators.length) this.pictures.begin();
+      else this.tell(NO_GENERATOR);
+    } catch (error) {
+      this.tell(error.status === 404 ? NO_GENERATOR : failureOf(error));
+    }
+  }
+
+  close() {
+    this.closed = true;
+    this.live?.close();
+    this.stage.watch.disconnect();
+    removeEventListener("keydown", this.onKey);
+  }
+
+  async begin(asked) {
+    this.beginning = asked;
+    try {
+      const { key } = await (await call("/api/drag/sessions", { method: "POST", body: asked })).json();
+      if (this.closed || this.beginning !== asked) return;
+      history.replaceState(null, "", `#/drag/${key}`);
+      this.connect(key);
+      this.look();
+    } catch (error) {
+      this.tell(failureOf(error));
+    }
+  }
+
+  connect(key) {
+    this.live?.close();
+    this.key = key;
+    this.status = null;
+    this.fresh = true;
+    this.points.forget();
+    this.tell(null);
+    this.live = new Live(key, {
+      parcel: (status, frames) => this.take(status, frames),
+      lost: (again, error) => this.lost(again, error),
+    });
+    this.arrange();
+  }
+
+  /** Take what is new from the server. */
+  take(status, frames) {
+    const before = this.status;
+    this.status = status;
+    if (status.resolution && status.resolution !== this.mask.size) this.mask.resize(status.resolution);
+    if (status.resolution) this.points.take(status);
+    if (status.edit === null && this.points.all.length) this.points.changed = true; // to be asked anew
+    for (const frame of frames) this.stage.show(frame);
+    if (status.moment === 0) this.stage.showBefore();
+    if (this.fresh && status.resolution) this.greet(status);
+    if (status.problem) this.tell({ message: status.problem, advice: "" });
+    for (const { text } of status.notes) this.tell({ message: text, advice: "" });
+    if (before && status.saved && !before.saved) this.look();
+    if (before?.state === "running" && status.state !== "running") this.context.announce(this.transport.said.textContent || "Paused");
+    this.arrange();
+  }
+
+  /** The first word of a session that was opened. */
+  async greet(status) {
+    this.fresh = false;
+    this.pictures.reflect(status);
+    this.mask.clear();
+    this.mask.changed = false;
+    this.context.entitle(`Drag ${status.generator} ${status.seed ?? ""}`);
+    if (!status.masked) return;
+    const bits = await (await call(addressOf(this.key, "mask"))).arrayBuffer();
+    this.mask.unpack(new Uint8Array(bits));
+    this.stage.draw();
+    this.arrange();
+  }
+
+  /** Read anew what is kept. */
+  async look() {
+    const { sessions } = await getJson("/api/drag");
+    if (!this.closed) this.kept.show(sessions, this.key);
+  }
+
+  removed(key) {
+    this.look();
+    if (key === this.key) this.pictures.begin();
+  }
+
+  lost(again, error) {
+    const { status } = this;
+    if (status) this.status = { ...status, state: "gone" };
+    if (again) this.tell({ message: "The connection to the server is lost.", advice: "The drag is kept; the page tries again." });
+    else this.tell(error.advice === undefined ? { message: error.message, advice: "Reload the page to go on." } : failureOf(error));
+    this.arrange();
+  }
+
+  /** Start or step; what was painted is sent before. */
+  async pull(word) {
+    this.tell(null);
+    try {
+      await this.sendMask();
+    } catch (error) {
+      this.tell(failureOf(error));
+      return;
+    }
+    const points = this.points.pulls;
+    this.live?.say(points ? { do: word, points } : { do: word });
+  }
+
+  async sendMask() {
+    if (!this.mask.changed) return;
+    this.mask.changed = false;
+    if (this.mask.used) await call(addressOf(this.key, "mask"), { method: "PUT", raw: this.mask.pack() });
+    else await call(addressOf(this.key, "mask"), { method: "DELETE" });
+    if (this.points.all.length) this.points.changed = true; // another mask is another edit
+  }
+
+  travel(message) {
+    this.points.changed = false;
+    this.live?.say(message);
+  }
+
+  edited() {
+    if (this.status?.state === "running") this.live.say({ do: "pause" });
+    this.list.show();
+    this.stage.draw();
+    this.arrange();
+  }
+
+  repaint(what) {
+    this.mask[what]();
+    this.stage.draw();
+    this.arrange();
+  }
+
+  widen(size) {
+    this.stage.brush = size;
+  }
+
+  divide(share) {
+    this.stage.split = share;
+    this.stage.draw();
+  }
+
+  /** Make everything around the picture fit how things stand. */
+  arrange() {
+    const { status, points } = this;
+    const changed = points.changed || (this.mask.changed && points.all.length > 0);
+    this.transport.show(status, { count: points.all.length, changed });
+    this.list.show();
+    this.tools.show(this.mask.used);
+    this.exports.show(this.key, { open: ["idle", "running"].includes(status?.state), moment: status?.moment ?? 0 });
+    this.element.dataset.state = status?.state ?? "loading";
+    if (status?.moment === 0 && this.stage.split) this.divide((this.transport.split.value = 0));
+    this.stage.draw();
+  }
+
+  tell(failure) {
+    this.trouble.replaceChildren(...(failure ? [alarm(failure)] : []));
+  }
+
+  typed(event) {
+    if (event.target.matches?.("input, select, textarea, button, a") || document.querySelector("dialog[open]")) return;
+    const undo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey);
+    if (undo) this.travel({ do: event.shiftKey ? "redo" : "undo" });
+    else if (event.key === " ") this.transport.go.click();
+    else return;
+    event.preventDefault();
+  }
+}
