@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
@@ -38,6 +38,7 @@ class Serving(Event):
     url: str
     models: list[str]
     token: str = ""
+    generators: list[str] = field(default_factory=list)
 
 
 def serve(
@@ -87,11 +88,13 @@ def serve(
         if model is not None:
             service = _load(model, adapter or [], quantize=quantize, device=device, capacity=capacity, tell=tell)
         hosts = names if is_loopback(host) else [*names, host, "*"]
-        app = create_app(service, token=token, hosts=hosts, runs_folder=folder, desks=_desks(generators, device))
-        server = Server(app)
+        desks = _desks(generators, device)
+        server = Server(create_app(service, token=token, hosts=hosts, runs_folder=folder, desks=desks))
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{taken.getsockname()[1]}"
-        tell.serving(Serving(url, [] if service is None else service.names.all(), token or ""), printed=given is None)
+        models = [] if service is None else service.names.all()
+        offered = list(desks.generators.folders())
+        tell.serving(Serving(url, models, token or "", offered), printed=given is None)
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is no warning to the owner
         server.run(sockets=[taken])
     finally:
@@ -118,9 +121,11 @@ class _Teller:
 
     def serving(self, event: Serving, *, printed: bool) -> None:
         """Say where and who answers; a token from a file is not repeated."""
-        event = event if printed else Serving(event.url, event.models)
+        event = event if printed else replace(event, token="")
         lines = [f"Page:   {event.url}/", f"OpenAI: {event.url}/v1"]
         lines.append(f"Models: {', '.join(event.models) or 'none; start with a MODEL to get answers'}")
+        if event.generators:
+            lines.append(f"Drag:   {event.url}/#/drag ({', '.join(event.generators)})")
         token = [f"Token:  {event.token} (send it as: Authorization: Bearer TOKEN)"] if event.token else []
         self.event(event, *lines, *token, "Ctrl-C stops; SIGTERM lets running answers end first.")
         if self._quiet and not self._as_json:

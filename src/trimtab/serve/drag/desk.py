@@ -236,7 +236,8 @@ class Desk:
         self.drawing, self._state, self._progress = drawing, "idle", None
         self._unrendered = drawing.moment > 0
         self.kept.thumbnail = jpeg_of(shrink(picture, min(THUMBNAIL_PX, picture.shape[-1])))
-        self.publish(shoot(picture, step=0, flags=Flags.WHOLE | Flags.START))
+        # Whoever looks on has asked to be shown what there is, and is after this.
+        self._shots[True] = shoot(picture, step=0, flags=Flags.WHOLE | Flags.START)
 
     def _advance(self) -> None:
         drawing = self._open_drawing()

@@ -1,0 +1,309 @@
+"""A live drag over its socket: frames, one parcel at a time, history, and whatever a browser may do to it."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+
+import pytest
+from PIL import Image
+from websockets.exceptions import ConnectionClosed
+
+import live_drag
+from live_drag import PULLS, begin, export, line
+from serving import eventually
+from trimtab.drag.session import Session
+from trimtab.drag.stored import replay
+from trimtab.models.stylegan.load import load_generator
+
+FAR = [[10.0, 10.0, 50.0, 50.0]]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("live")
+
+
+@pytest.fixture(scope="module")
+def running(root):
+    with live_drag.dragging(root) as running:
+        yield running
+
+
+@pytest.fixture
+def key(running):
+    return begin(running)
+
+
+@pytest.fixture
+def page(running, key):
+    """A page that shows the first picture."""
+    with line(running, key) as opened:
+        opened.open()
+        yield opened
+
+
+def dragged(page, *, steps: int = 3, points=FAR):
+    """Take some steps; give the parcel with the whole picture."""
+    page.say(do="step", points=points)
+    for _ in range(steps - 1):
+        page.rest()
+        page.say(do="step")
+    return page.rest()
+
+
+def test_the_first_picture_is_the_whole_one_before_any_edit(running, key):
+    with line(running, key) as page:
+        (frame,) = page.open().frames
+    assert (frame.step, frame.flags, frame.width, frame.height) == (0, 3, 64, 64)
+    with Image.open(io.BytesIO(frame.jpeg)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (64, 64))
+
+
+def test_every_step_comes_with_a_preview_and_the_end_with_the_whole_picture(page):
+    page.say(do="start", points=FAR)
+    steps = [page.until(lambda parcel: bool(parcel.frames)).frames[0] for _ in range(5)]
+    page.say(do="pause")
+    assert [frame.flags for frame in steps] == [0] * 5
+    assert [frame.step for frame in steps] == sorted({frame.step for frame in steps})
+    assert page.rest().frames[0].flags == 1
+
+
+def test_a_drag_says_how_far_each_point_is(page):
+    page.say(do="step", points=[*PULLS, [10.0, 40.0, 10.0, 46.0]])
+    points = page.rest()["points"]
+    assert [point["to"] for point in points] == [[36.0, 30.0], [10.0, 46.0]]
+    assert all(point["left_px"] > 0 and point["lost"] in (True, False) for point in points)
+
+
+def test_a_drag_moves_its_point(page):
+    left = dragged(page, steps=6, points=PULLS)["points"][0]["left_px"]
+    assert left < 5.9
+
+
+def test_nothing_is_sent_before_the_last_parcel_was_acknowledged(page):
+    page.say(do="start", points=FAR)
+    first = page.look()
+    with pytest.raises(TimeoutError):
+        page.look(timeout_s=0.3)
+    page.say(do="ack", parcel=first["parcel"])
+    assert page.look()["parcel"] == first["parcel"] + 1
+
+
+def test_the_newest_frame_wins(page):
+    page.say(do="start", points=FAR)
+    first = page.look()
+    time.sleep(0.4)
+    page.say(do="ack", parcel=first["parcel"])
+    second = page.take()
+    assert len(second.frames) == 1
+    assert second["step"] > first["step"] + 2
+    page.say(do="pause")
+
+
+def test_pause_ends_the_step_at_work_and_start_goes_on(page):
+    page.say(do="start", points=FAR)
+    page.until(lambda parcel: parcel["step"] > 2)
+    page.say(do="pause")
+    paused = page.rest()
+    assert paused["edit"] == 0
+    page.say(do="start")
+    assert page.until(lambda parcel: parcel["step"] > paused["step"])["edit"] == 0
+    page.say(do="pause")
+
+
+def test_other_points_begin_another_edit(page):
+    dragged(page, steps=2)
+    page.say(do="step", points=PULLS)
+    assert page.rest()["edit"] == 1
+
+
+def test_going_on_after_the_limit_of_steps_raises_it(page, running):
+    page.say(do="start", points=FAR)
+    ended = page.until(lambda parcel: parcel["end"] != "")
+    assert ended["end"] == "steps"
+    page.say(do="step")
+    assert page.until(lambda parcel: parcel["step"] > ended["step"])["end"] == ""
+
+
+def test_undoing_everything_gives_the_very_bytes_of_the_start(running, key, page):
+    before = export(running, key)
+    moment = dragged(page)["moment"]
+    assert export(running, key) != before
+    for _ in range(moment):
+        page.say(do="undo")
+    assert page.until(lambda parcel: parcel["moment"] == 0)["points"][0]["at"] == [10.0, 10.0]
+    assert export(running, key) == before
+
+
+def test_an_undone_step_is_shown_at_once_and_then_whole(page):
+    dragged(page)
+    page.say(do="undo")
+    shown = page.until(lambda parcel: bool(parcel.frames))
+    frames = list(shown.frames)
+    if frames[0].flags == 0:
+        frames += page.rest().frames
+    assert frames[-1].flags == 1
+    assert shown["moment"] == 3
+
+
+def test_redo_brings_back_the_very_picture(running, key, page):
+    dragged(page)
+    after = export(running, key)
+    page.say(do="undo")
+    page.say(do="redo")
+    page.until(lambda parcel: parcel["moment"] == 4)
+    assert export(running, key) == after
+
+
+def test_any_moment_can_be_gone_to(page):
+    dragged(page)
+    page.say(do="go_to", moment=2)
+    assert page.until(lambda parcel: parcel["moment"] == 2)["moments"] == 5
+
+
+def test_a_moment_that_is_not_there_is_told(page):
+    page.say(do="go_to", moment=9)
+    assert page.told() == "moment 9: allowed is 0 to 0."
+
+
+WRONG = [
+    ({"do": "start", "points": [[64.0, 3.0, 3.0, 3.0]]}, "handle 64,3 lies outside the picture"),
+    ({"do": "step", "points": [[3.0, 3.0, -1.0, 3.0]]}, "target -1,3 lies outside"),
+    ({"do": "start"}, "no edit was begun"),
+    ({"do": "step"}, "no edit was begun"),
+    ({"do": "start", "points": [[3.0, 3.0, 3.0, 3.0]]}, "at its target already"),
+    ({"do": "strength", "value": 1.0}, "no photo"),
+]
+
+
+@pytest.mark.parametrize(("message", "said"), WRONG)
+def test_what_cannot_be_done_is_told_and_the_session_kept(page, message, said):
+    page.say(**message)
+    assert said in page.told()
+    assert dragged(page, steps=1)["step"] == 1
+
+
+RUBBISH = [
+    "",
+    "not json",
+    "[]",
+    "{}",
+    '{"do": 1}',
+    '{"do": "fly"}',
+    '{"do": "undo", "do": "undo"}',
+    '{"do": "undo", "more": 1}',
+    '{"do": "start", "points": []}',
+    '{"do": "start", "points": [[1, 2, 3]]}',
+    '{"do": "start", "points": [[1, 2, 3, "4"]]}',
+    '{"do": "start", "points": [[NaN, 2, 3, 4]]}',
+    '{"do": "start", "points": [[1e999, 2, 3, 4]]}',
+    '{"do": "go_to", "moment": -1}',
+    '{"do": "go_to", "moment": 1.5}',
+    '{"do": "strength", "value": 99}',
+    '{"do": "ack", "parcel": 77}',
+    json.dumps({"do": "start", "points": [[1, 2, 3, 4]] * 501}),
+    "[" * 5000,
+    b"\x00\x01",
+]
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH, ids=lambda rubbish: repr(rubbish[:40]))
+def test_rubbish_ends_the_connection_with_a_reason(page, rubbish):
+    page.socket.send(rubbish)
+    with pytest.raises(ConnectionClosed) as closed:
+        page.take()
+    assert closed.value.rcvd.code == 1008
+    assert len(closed.value.rcvd.reason) > 10
+
+
+def test_a_message_that_is_too_long_ends_the_connection(page):
+    page.socket.send('{"do": "' + "x" * 70_000 + '"}')
+    with pytest.raises(ConnectionClosed) as closed:
+        page.take()
+    assert closed.value.rcvd.code == 1009
+
+
+def test_whoever_talks_too_much_is_let_go(page):
+    def talk():
+        for _ in range(400):
+            page.socket.send('{"do": "pause"}')
+        page.take()
+
+    with pytest.raises(ConnectionClosed) as closed:
+        talk()
+    assert "messages in a second" in closed.value.rcvd.reason
+
+
+def test_a_session_is_whole_after_rubbish(running, key, page):
+    dragged(page, steps=2)
+    page.socket.send("rubbish")
+    with pytest.raises(ConnectionClosed):
+        page.take()
+    with line(running, key) as again:
+        assert again.open()["moments"] == 4
+
+
+def test_a_drag_pauses_when_the_last_browser_goes(running, key):
+    with line(running, key) as page:
+        page.open()
+        page.say(do="start", points=FAR)
+        page.until(lambda parcel: parcel["step"] > 1)
+    with running.http() as http:
+        assert eventually(lambda: http.get(f"/api/drag/sessions/{key}").json()["state"] == "idle")
+        stopped = http.get(f"/api/drag/sessions/{key}").json()["moment"]
+        time.sleep(0.3)
+        assert http.get(f"/api/drag/sessions/{key}").json()["moment"] == stopped > 1
+
+
+def test_a_drag_goes_on_while_another_browser_looks(running, key, page):
+    with line(running, key) as other:
+        other.open()
+        other.say(do="start", points=FAR)
+    step = page.until(lambda parcel: parcel["step"] > 0)["step"]
+    assert page.until(lambda parcel: parcel["step"] > step + 3)["state"] == "running"
+
+
+def test_a_session_is_taken_up_after_the_server_was_started_anew(tmp_path):
+    with live_drag.dragging(tmp_path) as first:
+        key = begin(first)
+        with line(first, key) as page:
+            page.open()
+            dragged(page)
+            page.say(do="undo")
+            page.rest()
+        picture = export(first, key)
+    with live_drag.dragging(tmp_path) as second, line(second, key) as page:
+        parcel = page.open()
+        assert (parcel["moment"], parcel["moments"]) == (3, 5)
+        assert export(second, key) == picture
+        page.say(do="redo")
+        assert page.until(lambda parcel: parcel["moment"] == 4)
+
+
+def test_a_recipe_that_is_saved_makes_the_latent_again(root, running, key, page):
+    dragged(page)
+    recipe, latent = export(running, key, "recipe.json"), export(running, key, "latent.safetensors")
+    folder = root / "drags" / key
+    assert (folder / "recipe.json").read_bytes() == recipe
+    again: Session = replay(folder, load_generator(root / live_drag.NAME))
+    assert again.w_plus.numpy().tobytes() == latent[-again.w_plus.numel() * 4 :]
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_a_moving_picture_shows_the_way(running, key, page, kind):
+    dragged(page, steps=4)
+    with Image.open(io.BytesIO(export(running, key, f"drag.{kind}"))) as moving:
+        assert moving.n_frames > 3
+    assert page.until(lambda parcel: parcel["progress"] is None)["moment"] == 5
+
+
+def test_two_pictures_take_turns(running, page):
+    with line(running, begin(running, seed=8)) as other:
+        other.open()
+        for one in (page, other):
+            one.say(do="start", points=FAR)
+        for one in (page, other):
+            one.until(lambda parcel: parcel["step"] > 5)
+            one.say(do="pause")
