@@ -36,7 +36,7 @@ lint: $(VENV)/.test-extras
 examples: $(VENV)/.test-extras
 	$(PYTEST) tests/examples
 
-bench: $(VENV)/.peers $(VENV)/.assets $(VENV)/.model
+bench: $(VENV)/.peers $(VENV)/.assets $(VENV)/.model $(VENV)/.face $(VENV)/.landmarks
 	CI=1 $(PYTEST) -m peers tests
 	$(BIN)/trimtab bench all
 
@@ -75,4 +75,17 @@ $(VENV)/.assets: $(VENV)/.test-extras
 
 $(VENV)/.peers: $(VENV)/.test-extras
 	$(PIP) install llama-cpp-python==0.3.36
+	touch $@
+
+$(VENV)/.face: $(VENV)/.package
+	$(BIN)/trimtab models add face
+	touch $@
+
+# A detector of landmarks that needs an older NumPy, for bench/drag.py.
+$(VENV)/.landmarks: $(VENV)/.made
+	$(PYTHON) -m venv $(VENV)/landmarks
+	$(VENV)/landmarks/bin/python -m pip --disable-pip-version-check --quiet install --no-deps mediapipe==0.10.14
+	$(VENV)/landmarks/bin/python -m pip --disable-pip-version-check --quiet install \
+		absl-py==2.5.1 attrs==26.1.0 flatbuffers==25.12.19 'numpy<2' 'protobuf<5' \
+		opencv-python-headless==4.10.0.84 matplotlib==3.11.2
 	touch $@

@@ -123,6 +123,8 @@ def quantized_by_llama_cpp(dense: Path, folder: Path) -> None:
 
     whole = folder / "whole.gguf"
     result_of(export_model(dense, whole, form="gguf", dtype="f16"))
+    silence = llama_cpp.llama_log_callback(lambda *_: None)
+    llama_cpp.llama_log_set(silence, None)  # it has hundreds of lines to say
     options = llama_cpp.llama_model_quantize_default_params()
     options.ftype, options.nthread = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0, 2
     failed = llama_cpp.llama_model_quantize(str(whole).encode(), str(folder / "model.gguf").encode(), options)

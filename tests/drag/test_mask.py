@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from trimtab.core.errors import FormatError, MissingError, RangeError
-from trimtab.drag.mask import check_mask, mask_loss, read_mask
+from trimtab.drag.mask import check_mask, ellipse, mask_loss, read_mask
 
 
 def picture(path, *, size: int = 32, light: tuple[int, int, int, int] = (8, 4, 24, 20), mode: str = "L"):
@@ -38,6 +38,17 @@ def test_the_soft_edge_lies_inside():
     assert row[:2].tolist() == [0, 0]
     assert 0 < row[2] < 1
     assert row[4:].tolist() == [1] * 4
+
+
+def test_an_ellipse_is_as_wide_and_as_high_as_asked():
+    movable = ellipse(32, (16, 10), (6, 3)).movable
+    assert movable.any(dim=0).nonzero().flatten().tolist() == list(range(10, 23))
+    assert movable.any(dim=1).nonzero().flatten().tolist() == list(range(7, 14))
+
+
+def test_an_ellipse_outside_the_picture_is_refused():
+    with pytest.raises(RangeError, match="ellipse is empty"):
+        ellipse(32, (80, 80), (6, 3))
 
 
 def test_a_mean_is_over_all_values_and_a_sum_over_the_pixels_of_the_picture():

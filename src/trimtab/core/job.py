@@ -6,7 +6,7 @@ again continues it. A job yields events and never prints.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -92,4 +92,15 @@ def result_of(job: Job) -> dict[str, Any]:
     for event in job:
         if isinstance(event, Result):
             values = event.values
+    return values
+
+
+def without_result(job: Job) -> Generator[Event, None, dict[str, Any]]:
+    """Pass on the events of a job that is a part of another; its result's values are what ``yield from`` gives."""
+    values: dict[str, Any] = {}
+    for event in job:
+        if isinstance(event, Result):
+            values = event.values
+        else:
+            yield event
     return values

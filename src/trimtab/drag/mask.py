@@ -67,6 +67,19 @@ def check_mask(movable: Bool[Tensor, "rows columns"], resolution: int, *, name: 
     return Mask(movable)
 
 
+def ellipse(resolution: int, centre: tuple[float, float], half_axes: tuple[float, float]) -> Mask:
+    """Let things move within an ellipse.
+
+    Args:
+        resolution: of the picture.
+        centre: x and y in pixels.
+        half_axes: across and down, in pixels.
+    """
+    places = torch.arange(resolution, dtype=torch.float64)
+    across, down = ((places - middle) / half for middle, half in zip(centre, half_axes, strict=True))
+    return check_mask(across[None] ** 2 + down[:, None] ** 2 <= 1, resolution, name="the ellipse")
+
+
 def mask_loss(
     values: Float[Tensor, "1 channels size size"],
     start: Float[Tensor, "1 channels size size"],

@@ -46,8 +46,17 @@ def write_png(path: Path, picture: Float[Tensor, "1 3 rows columns"]) -> None:
     Raises:
         CheckpointError: the disk refused.
     """
+    write_image(path, to_image(picture))
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write one of Pillow's pictures as PNG.
+
+    Raises:
+        CheckpointError: the disk refused.
+    """
     buffer = io.BytesIO()
-    to_image(picture).save(buffer, format="PNG")
+    image.save(buffer, format="PNG")
     write_bytes(path, buffer.getvalue())
 
 
@@ -59,9 +68,7 @@ def write_grey(path: Path, shares: Tensor) -> None:
     """
     from PIL import Image as Pillow
 
-    buffer = io.BytesIO()
-    Pillow.fromarray((shares.float() * 255).round().to(torch.uint8).numpy()).save(buffer, format="PNG")
-    write_bytes(path, buffer.getvalue())
+    write_image(path, Pillow.fromarray((shares.float() * 255).round().to(torch.uint8).numpy()))
 
 
 def write_animation(path: Path, frames: Sequence[Image], kind: Animation) -> None:

@@ -61,7 +61,7 @@ class DragSettings:
     free_groups: int = 8
     styles: Styles = "w+"
     directions: Directions = "natural"
-    lr: float = 8e-3
+    lr: float = 5e-3
     radius_px: float = 6.0
     step_px: float = 2.0
     shorten_step: bool = True
@@ -69,7 +69,7 @@ class DragSettings:
     search_grid_px: float = 2.0
     sub_pixel: bool = True
     norm: Norm = "l2"
-    lost_ratio: float = 1.0
+    lost_ratio: float = 1.3
     loss: Reduction = "mean"
     mask_weight: float = 5.0
     keep: bool = True
@@ -77,7 +77,7 @@ class DragSettings:
     push_px: float = 0.0
     stop_px: float = 2.0
     distance: Distance = "straight"
-    max_steps: int = 100
+    max_steps: int = 150
 
     def __post_init__(self) -> None:
         """Refuse values that no drag can use.

@@ -1,0 +1,348 @@
+"""Dragging on the face generator, judged by landmarks that a detector of its own finds in the pictures.
+
+Pairs of faces are drawn by seed. Landmarks of the first are dragged to those of the second; then landmarks are found
+anew in the edited picture, and their mean distance to the wanted places is compared with what it was: what the tracker
+believes does not count. Beside it, on the same pairs: tracking off (the handle is assumed to advance evenly, in as many
+steps), a random walk of as many steps of Adam on random gradients, and no edit. Only pairs count whose landmarks are at
+least 15 px apart, since the detector itself errs by 1 to 2.5 px.
+
+Then: what changes outside a mask; the path of the windowed engine against the whole one; and times.
+
+    python bench/drag.py [--pairs 100] [--points 1 5 68] [--parts landmarks mask windows times] [--work FOLDER]
+
+What is in the work folder is not computed again, so that a run that was stopped goes on. Needs the detector's
+environment (`make .venv/.landmarks`) and `trimtab models add face`.
+
+Source: the protocol of arXiv:2305.10973, section 4.2, on faces that the generator makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from _landmarks import MARKS, Landmarks
+from _table import print_table
+from trimtab.drag.adam import adam
+from trimtab.drag.edit import Edit
+from trimtab.drag.engine import Engine, Frame
+from trimtab.drag.mask import Mask
+from trimtab.drag.motion import step_vectors
+from trimtab.drag.picture import to_bytes, write_png
+from trimtab.drag.recipe import Start
+from trimtab.drag.session import Session
+from trimtab.drag.settings import DragSettings, preset
+from trimtab.drag.stored import start_styles
+from trimtab.models.stylegan.generator import Generator
+from trimtab.models.stylegan.load import load_generator
+from trimtab.store.resolve import resolve
+
+PARTS = ("landmarks", "mask", "windows", "times")
+TRUNCATION = 0.7
+LEAST_PX = 15.0
+PAPER = {1: 0.19, 5: 0.27, 68: 0.30}
+GOALS = {1: "<= 0.30", 5: "<= 0.40", 68: "<= 0.25"}
+SIDES = ("tracked", "tracking off", "random walk")
+MASK_RADIUS_PX = 140
+TIMED_STEPS = 30
+
+
+def main(argv: list[str]) -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--points", type=int, nargs="*", default=[1, 5, 68], choices=list(MARKS))
+    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--generator", default="face")
+    parser.add_argument("--work", type=Path, help="keep pictures and results here")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args(argv)
+    generator = load_generator(resolve(given.generator))
+    tables: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as temporary:
+        work = given.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        if "landmarks" in given.parts:
+            with Landmarks() as landmarks:
+                faces = Faces(generator, landmarks, work)
+                tables["landmarks"] = [judge(faces, points, given.pairs) for points in given.points]
+            print_table(tables["landmarks"])
+    for part, measure in (("mask", outside_mask), ("windows", windows), ("times", times)):
+        if part in given.parts:
+            tables[part] = measure(generator)
+            print_table(tables[part])
+    if given.json:
+        given.json.write_text(json.dumps([row for rows in tables.values() for row in rows], indent=1))
+
+
+class Faces:
+    """Pictures by seed, with the landmarks that were found in them."""
+
+    def __init__(self, generator: Generator, landmarks: Landmarks, work: Path) -> None:
+        self.generator, self.landmarks, self.work = generator, landmarks, work
+
+    def styles(self, seed: int) -> Tensor:
+        """Give the styles of a seed."""
+        return start_styles(self.generator, Start(seed, TRUNCATION))
+
+    def marks(self, seed: int) -> Tensor | None:
+        """Give the landmarks of a seed's picture; None where no face is found in it."""
+        known = self.work / f"marks-{seed}.json"
+        if not known.exists():
+            found = self.found(self.styles(seed), f"face-{seed}")
+            known.write_text(json.dumps(None if found is None else found.tolist()))
+        points = json.loads(known.read_text())
+        return None if points is None else torch.tensor(points, dtype=torch.float64)
+
+    def found(self, styles: Tensor, name: str) -> Tensor | None:
+        """Give the landmarks of any styles' picture."""
+        path = self.work / f"{name}.png"
+        with torch.no_grad():
+            write_png(path, self.generator.image(styles))
+        return self.landmarks.find(path)
+
+    def pairs(self, points: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Give seeds with handles and targets (points, 2) far enough apart, without end."""
+        marks, seed = list(MARKS[points]), -2
+        while True:
+            seed += 2
+            one, two = self.marks(seed), self.marks(seed + 1)
+            if one is None or two is None:
+                continue
+            handles, targets = (each[marks].clamp(0, self.generator.resolution - 1) for each in (one, two))
+            if mean_distance(handles, targets) >= LEAST_PX:
+                yield seed, handles, targets
+
+
+def mean_distance(one: Tensor, two: Tensor) -> float:
+    """Give the mean distance of points, (points, 2) each."""
+    return float(torch.linalg.vector_norm(one - two, dim=1).mean())
+
+
+def settings_for(generator: Generator, points: int) -> DragSettings:
+    """Give the settings that the command takes by default."""
+    groups = len(generator.groups)
+    return preset(
+        "trimtab", resolution=generator.resolution, feature_sizes=generator.feature_sizes, groups=groups, points=points
+    )
+
+
+def judge(faces: Faces, points: int, pairs: int) -> dict[str, Any]:
+    """Drag all pairs and give their row."""
+    settings = settings_for(faces.generator, points).to_json()
+    fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
+    rows = []
+    for number, (seed, handles, targets) in enumerate(faces.pairs(points), start=1):
+        known = faces.work / f"pair-{points}-{seed}-{fingerprint}.json"
+        if not known.exists():
+            known.write_text(json.dumps(judge_pair(faces, f"{points}-{seed}", handles, targets)))
+        rows.append(json.loads(known.read_text()))
+        if number % 10 == 0:
+            print(f"{points} points: {number} of {pairs} pairs", file=sys.stderr, flush=True)
+        if number == pairs:
+            break
+    seen = [row for row in rows if None not in row["after px"].values()]
+    before = statistics.mean(row["before px"] for row in seen)
+    after = {side: statistics.mean(row["after px"][side] for row in seen) for side in SIDES}
+    median = statistics.median(row["after px"]["tracked"] / row["before px"] for row in seen)
+    return {
+        "points": points,
+        "pairs": len(seen),
+        "faces lost": len(rows) - len(seen),
+        "no edit, px": round(before, 1),
+        **{f"{side}, px": round(px, 1) for side, px in after.items()},
+        "after / before": round(after["tracked"] / before, 3),
+        "goal": GOALS[points],
+        "paper": PAPER[points],
+        "median": round(median, 3),
+        "off / tracked": round(after["tracking off"] / after["tracked"], 2),
+        "tracker's own": round(statistics.mean(row["tracker px"] for row in seen) / before, 3),
+        "steps": round(statistics.mean(row["steps"] for row in seen), 1),
+        "ends": " ".join(f"{sum(row['end'] == end for row in rows)} {end}" for end in ("arrived", "lost", "steps")),
+    }
+
+
+def judge_pair(faces: Faces, name: str, handles: Tensor, targets: Tensor) -> dict[str, Any]:
+    """Drag one pair with and without tracking, and walk at random; find the landmarks again."""
+    generator, points = faces.generator, len(handles)
+    seed, marks = int(name.split("-")[1]), list(MARKS[points])
+    settings = settings_for(generator, points)
+    edit = Edit(tuple(map(tuple, handles.tolist())), tuple(map(tuple, targets.tolist())), settings)
+    engine = Engine(generator, faces.styles(seed), edit)
+    last = drag(engine)
+    untracked = Untracked(generator, faces.styles(seed), edit, last.number)
+    ends = {
+        "tracked": engine.w_plus(last.offsets),
+        "tracking off": untracked.w_plus(drag(untracked).offsets),
+        "random walk": engine.w_plus(walk(engine, last.number, seed)),
+    }
+    found = {side: faces.found(styles, f"{name}-{side.replace(' ', '-')}") for side, styles in ends.items()}
+    return {
+        "before px": mean_distance(handles, targets),
+        "after px": {side: None if at is None else mean_distance(at[marks], targets) for side, at in found.items()},
+        "tracker px": float(engine.distances(last).mean()),
+        "steps": last.number,
+        "end": engine.end(last),
+        "lost": int(last.lost.sum()),
+    }
+
+
+def drag(engine: Engine) -> Frame:
+    """Drag to the end."""
+    frame = engine.first()
+    while not engine.end(frame):
+        frame = engine.advance(frame)
+    return frame
+
+
+class Untracked(Engine):
+    """Never looks where a point is: each is assumed to go to its target evenly, and to be there after so many steps."""
+
+    def __init__(self, generator: Generator, start: Tensor, edit: Edit, steps: int) -> None:
+        """Look at the start."""
+        stop = min(edit.settings.stop_px, 0.01)
+        super().__init__(
+            generator, start, replace(edit, settings=replace(edit.settings, stop_px=stop, max_steps=steps))
+        )
+        stride = self.distances(self.first())[:, None] / steps
+        self._even = step_vectors(self.first().points, self.targets, replace(self.settings, step_px=256.0))
+        self._even = self._even / torch.linalg.vector_norm(self._even, dim=1, keepdim=True).clamp(min=1e-9) * stride
+
+    def _found(self, frame: Frame) -> Frame:
+        return replace(frame, points=frame.points + self._even)
+
+
+def walk(engine: Engine, steps: int, seed: int) -> Tensor:
+    """Give the offsets, (groups, width), after some steps of Adam on random gradients."""
+    first, draw = engine.first(), torch.Generator().manual_seed(seed)
+    value, moments = first.offsets, first.moments
+    for _ in range(steps):
+        value, moments = adam(value, torch.randn(value.shape, generator=draw), moments, engine.settings.lr)
+    return value
+
+
+def nose_edit(generator: Generator, settings: DragSettings, mask: Mask | None = None) -> Edit:
+    """Ask for the middle of the face to go up and left by a twentieth of the picture."""
+    middle, way = generator.resolution * 0.55, generator.resolution * 0.05
+    handle = (generator.resolution * 0.5, middle)
+    return Edit((handle,), ((handle[0] - way, handle[1] - way),), settings, mask)
+
+
+@torch.no_grad()
+def outside_mask(generator: Generator) -> list[dict[str, Any]]:
+    """Measure what changes where a mask forbids it."""
+    settings = settings_for(generator, 1)
+    rows = torch.arange(generator.resolution)[:, None] - generator.resolution * 0.55
+    columns = torch.arange(generator.resolution)[None] - generator.resolution * 0.5
+    movable = rows**2 + columns**2 <= MASK_RADIUS_PX**2
+    outside, inside = [], []
+    for seed in range(8):
+        session = Session(generator, start_styles(generator, Start(seed, TRUNCATION)))
+        before = to_bytes(session.picture()).float()
+        session.begin(nose_edit(generator, settings, Mask(movable)))
+        while not session.take.engine.end(session.frame):
+            with torch.enable_grad():
+                session.advance()
+        change = (to_bytes(session.picture()).float() - before).abs().mean(dim=2)
+        outside.append(float(change[~movable].mean()))
+        inside.append(float(change[movable].mean()))
+    return [
+        {
+            "what": "change of a picture by a masked drag, of 255",
+            "faces": len(outside),
+            "outside, mean": round(statistics.mean(outside), 3),
+            "outside, worst": round(max(outside), 3),
+            "inside, mean": round(statistics.mean(inside), 1),
+            "goal": "outside <= 4",
+        }
+    ]
+
+
+def windows(generator: Generator) -> list[dict[str, Any]]:
+    """Compare the paths of the windowed and the whole engine."""
+    rows = []
+    for points in (1, 5):
+        settings = replace(settings_for(generator, points), max_steps=20)
+        start = start_styles(generator, Start(7, TRUNCATION))
+        frames, step_s = {}, {}
+        for windowed in (True, False):
+            engine = Engine(generator, start, several(generator, settings, points), windowed=windowed)
+            began = time.perf_counter()
+            frames[windowed] = drag(engine)
+            step_s[windowed] = (time.perf_counter() - began) / frames[windowed].number
+        gap = (frames[True].offsets - frames[False].offsets).abs().max() / frames[False].offsets.abs().max()
+        rows.append(
+            {
+                "points": points,
+                "windowed against whole, styles": f"{float(gap):.0e}",
+                "points, px": f"{mean_distance(frames[True].points, frames[False].points):.0e}",
+                "goal": "1e-4",
+                "whole / windowed, time": round(step_s[False] / step_s[True], 2),
+            }
+        )
+    return rows
+
+
+def several(generator: Generator, settings: DragSettings, points: int) -> Edit:
+    """Give the nose edit, or one of the whole face to the left."""
+    if points == 1:
+        return nose_edit(generator, settings)
+    side = generator.resolution
+    handles = tuple(
+        (side * x, side * y) for x, y in ((0.35, 0.47), (0.65, 0.47), (0.5, 0.58), (0.42, 0.7), (0.58, 0.7))
+    )
+    return Edit(handles, tuple((x - side * 0.03, y) for x, y in handles), settings)
+
+
+def times(generator: Generator) -> list[dict[str, Any]]:
+    """Time steps, each with the preview that is shown after it, and whole drags until they arrive."""
+    start = start_styles(generator, Start(7, TRUNCATION))
+    with torch.no_grad():
+        preview = generator.preview_near(start, generator.image(start))
+    rows = []
+    for what, points, windowed, goal in (
+        ("step, whole map", 1, False, "120 ms"),
+        ("step, windows", 1, True, "70 ms"),
+        ("step, windows", 5, True, ""),
+    ):
+        settings = replace(settings_for(generator, points), max_steps=TIMED_STEPS, stop_px=0.01)
+        engine = Engine(generator, start, several(generator, settings, points), windowed=windowed)
+        rows.append(timed_steps(engine, preview) | {"what": what, "points": points, "goal": goal})
+    for points, goal in ((1, "4 s"), (5, "8 s")):
+        engine = Engine(generator, start, several(generator, settings_for(generator, points), points))
+        began = time.perf_counter()
+        last = drag(engine)
+        seconds = time.perf_counter() - began
+        found = {"ms": round(seconds * 1000), "CPU ms": None, "steps": last.number}
+        rows.append(found | {"what": f"a drag, until it {engine.end(last)}", "points": points, "goal": goal})
+    columns = ("what", "points", "ms", "CPU ms", "steps", "goal")
+    return [{name: row[name] for name in columns} for row in rows]
+
+
+def timed_steps(engine: Engine, preview: Callable[..., Tensor]) -> dict[str, Any]:
+    """Give the median time of a step with its preview."""
+    frame, wall, cpu = engine.first(), [], []
+    while not engine.end(frame):
+        began, worked = time.perf_counter(), time.process_time()
+        frame = engine.advance(frame)
+        with torch.no_grad():
+            preview(engine.features(frame))
+        wall.append(1000 * (time.perf_counter() - began))
+        cpu.append(1000 * (time.process_time() - worked))
+    return {"ms": round(statistics.median(wall), 1), "CPU ms": round(statistics.median(cpu), 1), "steps": len(wall)}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
