@@ -69,12 +69,12 @@ def service(*, queue: int = 32, delay_s: float = 0.0, **options: Any) -> Service
 
 @contextmanager
 def serving(
-    given: Service | None = None, *, without_model: bool = False, drain_s: float = 5.0, **options: Any
+    given: Service | None = None, *, without_model: bool = False, drain_s: float = 5.0, port: int = 0, **options: Any
 ) -> Iterator[Running]:
     """Serve while the block runs; options as of ``create_app``."""
     given = None if without_model else given or service()
     server = Server(create_app(given, **options), drain_s=drain_s)
-    taken = listen("127.0.0.1", 0)
+    taken = listen("127.0.0.1", port)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
     thread.start()
     running = Running(server, given, taken.getsockname()[1], thread)

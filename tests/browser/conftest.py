@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+import live_drag
 import serving
 from needs import need
 from run_folders import write_run
@@ -46,7 +47,8 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(runs_folder: Path) -> Iterator[Running]:
-    with serving.serving(serving.service(delay_s=DELAY_S), runs_folder=runs_folder) as running:
+    drags = live_drag.desks(runs_folder.parent)
+    with serving.serving(serving.service(delay_s=DELAY_S), runs_folder=runs_folder, desks=drags) as running:
         yield running
 
 

@@ -7,8 +7,8 @@ from playwright.sync_api import expect
 
 from talk import answer_with, ask, begun, done, send, stream
 
-PATHS = ["#/chat", "#/runs", "#/runs/demo"]
-READY = "select, .run, .chart-drawing .line"
+PATHS = ["#/chat", "#/drag", "#/runs", "#/runs/demo"]
+READY = ".picker select, .drag[data-state=idle], .run, .chart-drawing .line"
 NAMELESS = ("- button", "- link", "- textbox", "- combobox")
 NARROW = {"width": 360, "height": 740}
 UNRULY = "word" * 60 + "\n\n```\n" + "code " * 60 + "\n```\n\n`" + "x" * 200 + "`\n\n1. " + "y" * 200
@@ -58,7 +58,7 @@ def fits(page) -> bool:
 def scrolls_sideways(page) -> list[str]:
     """Give what is wider than its place, besides code, which may scroll."""
     return page.evaluate(
-        """[...document.querySelectorAll("main, .log, .sheet, .chat, .bar, .sidebar")]
+        """[...document.querySelectorAll("main, .log, .sheet, .chat, .bar, .sidebar, .drag-panel, .drag-desk")]
            .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.className || one.tagName)"""
     )
 

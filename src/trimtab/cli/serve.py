@@ -66,6 +66,9 @@ def serve(
         list[str] | None,
         typer.Option("--generator", help="What to drag: a stored name or a folder; may be repeated; else all stored."),
     ] = None,
+    open_view: Annotated[
+        Literal["chat", "drag", "runs"] | None, typer.Option("--open", help="Show this view in the browser.")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -95,6 +98,8 @@ def serve(
         models = [] if service is None else service.names.all()
         offered = list(desks.generators.folders())
         tell.serving(Serving(url, models, token or "", offered), printed=given is None)
+        if open_view is not None:
+            _open(f"{url}/#/{open_view}")
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is no warning to the owner
         server.run(sockets=[taken])
     finally:
@@ -189,6 +194,14 @@ def _quantization(folder: Path, adapters: list[Path], quantize: str | None) -> Q
     except UsageError as error:
         raise UsageError(f"{error} Choose with --quantize.") from error
     return None if form is None else quantization_like(form)
+
+
+def _open(address: str) -> None:
+    """Show an address in the person's browser; what cannot be shown was printed before."""
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # some browsers hold their caller up
 
 
 def _host_name(given: str) -> str:

@@ -116,6 +116,7 @@ class DragView {
   take(status, frames) {
     const before = this.status;
     this.status = status;
+    if (before?.state === "gone") this.tell(null);
     if (status.resolution && status.resolution !== this.mask.size) this.mask.resize(status.resolution);
     if (status.resolution) this.points.take(status);
     if (status.edit === null && this.points.all.length) this.points.changed = true; // to be asked anew
