@@ -50,9 +50,13 @@ def path(model: str, debug: Debug = False) -> None:
 @app.command("remove")
 def remove(name: str, debug: Debug = False) -> None:
     """Delete a model from the store."""
-    from trimtab.store.cards import folder_of
+    from trimtab.core.errors import RangeError
+    from trimtab.store.bundled import bundled_folder
+    from trimtab.store.cards import folder_of, models_folder
     from trimtab.store.fetching import remove_model
 
+    if bundled_folder(name) is not None and not (models_folder() / name).is_dir():
+        raise RangeError(f"{name} comes with trimtab and is no model of the store; only those can be removed.")
     folder = folder_of(name)
     remove_model(folder)
     typer.echo(f"removed {folder}")
@@ -75,10 +79,11 @@ def import_model(
 
 
 def _listing() -> Job:
+    from trimtab.store.bundled import bundled_models
     from trimtab.store.cards import stored_models
     from trimtab.store.catalogue import CATALOGUE
 
-    stored = {card.name: (card, path) for card, path in stored_models()}
+    stored = {card.name: (card, path) for card, path in [*bundled_models(), *stored_models()]}
     rows: list[list[object]] = [[name, card.family, card.licence, str(path)] for name, (card, path) in stored.items()]
     rows += [
         [name, "-", entry.licence, f"not added yet: trimtab models add {name}"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from trimtab.core.errors import MissingError, ResourceError, did_you_mean
+from trimtab.store.bundled import bundled_folder, bundled_models
 from trimtab.store.cards import models_folder, stored_models
 from trimtab.store.catalogue import CATALOGUE
 from trimtab.store.fetching import ensure_imported
@@ -17,7 +18,8 @@ def resolve(model: str) -> Path:
     """Find a model's folder.
 
     Args:
-        model: a name in the store, a folder in transformers' layout, a .gguf file, or "hf:org/name".
+        model: a name in the store or of a model that comes with the package, a folder in transformers' layout, a
+            .gguf file, or "hf:org/name".
 
     Raises:
         MissingError: there is no such model; near names are given.
@@ -33,13 +35,14 @@ def resolve(model: str) -> Path:
     names = {card.name for card, _ in stored_models()}
     if model in names:
         return models_folder() / model
+    if (bundled := bundled_folder(model)) is not None:
+        return bundled
     if model in CATALOGUE:
         raise MissingError(f"{model} is not in the store yet. Run: trimtab models add {model}")
     if path.is_file():
         raise MissingError(f"{model}: files of this kind are no models. Allowed: .gguf files and model folders.")
-    raise MissingError(
-        f"no model {model!r}: no such name in the store, folder or file. {did_you_mean(model, names | set(CATALOGUE))}"
-    )
+    known = names | set(CATALOGUE) | {card.name for card, _ in bundled_models()}
+    raise MissingError(f"no model {model!r}: no such name in the store, folder or file. {did_you_mean(model, known)}")
 
 
 def _from_hub(name: str) -> Path:
