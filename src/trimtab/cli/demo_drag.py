@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 GENERATOR: Final = "face"
 RESOLUTION: Final = 1024
+MOST_STEPS: Final = 80
 SHEET_NAME: Final = "edits.png"
 
 
@@ -51,7 +52,7 @@ EDITS: Final = (
         "raise a brow",
         20,
         (((682.0, 413.0), (684.0, 376.0)),),
-        ((640.0, 420.0), (220.0, 150.0)),
+        ((700.0, 420.0), (170.0, 150.0)),
     ),
     DemoEdit(
         "smile",
