@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from trimtab.core.errors import FormatError, MissingError
+from trimtab.core.errors import FormatError, MissingError, RangeError
+from trimtab.models.stylegan.config import is_generator
 from trimtab.store.documents import read_object
 
 CONFIG_NAME: Final = "config.json"
@@ -49,10 +50,13 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     Code that a config points to is never run: keys that ask for it are dropped before anything sees them.
 
     Raises:
+        RangeError: it is a generator of pictures.
         MissingError: the folder or its config.json does not exist.
         FormatError: the file is no JSON object, or holds absurd sizes.
     """
     path = folder / CONFIG_NAME
+    if is_generator(folder):
+        raise RangeError(f"{folder} holds a generator of pictures, no language model. Use it with: trimtab drag.")
     if not path.is_file():
         raise MissingError(f"{path} does not exist. A model folder holds {CONFIG_NAME} and safetensors weights.")
     document = read_object(path, most_bytes=MAX_CONFIG_BYTES)
