@@ -14,10 +14,15 @@ from trimtab.core.errors import RangeError, did_you_mean
 def drag(
     generator: Annotated[str, typer.Argument(metavar="GENERATOR", help="A stored name, such as face, or a folder.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; run again to continue.")],
-    handle: Annotated[list[str], typer.Option("--handle", help="X,Y of a point in the picture; may be repeated.")],
-    target: Annotated[list[str], typer.Option("--target", help="X,Y where it is to go; one for each handle.")],
+    handle: Annotated[list[str] | None, typer.Option("--handle", help="X,Y of a point; may be repeated.")] = None,
+    target: Annotated[list[str] | None, typer.Option("--target", help="X,Y where it goes; one a handle.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which picture to start from.")] = 0,
     latent: Annotated[Path | None, typer.Option("--latent", help="Start from a latent.safetensors instead.")] = None,
+    photo: Annotated[Path | None, typer.Option("--photo", help="Start from a photo, which is inverted first.")] = None,
+    photo_square: Annotated[
+        str | None, typer.Option("--photo-square", help="X,Y,SIZE[,ANGLE] of the face, where none is found.")
+    ] = None,
+    strength: Annotated[float, typer.Option("--strength", help="Of what was fitted to the photo; 0 is none.")] = 1.0,
     truncation: Annotated[float, typer.Option("--truncation", help="1 is all variety, 0 the mean picture.")] = 0.7,
     mask: Annotated[Path | None, typer.Option("--mask", help="Picture, white where things may move.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Most steps.")] = None,
@@ -32,6 +37,7 @@ def drag(
     """Drag points of a picture; writes it before and after, the way between, and a recipe that repeats it."""
     from trimtab.core.device import pick
     from trimtab.core.interrupt import Interrupted
+    from trimtab.drag.invert.portrait import PhotoRequest
     from trimtab.drag.run import DragRequest, run
     from trimtab.drag.settings import read_change
     from trimtab.store.resolve import resolve
@@ -41,20 +47,27 @@ def drag(
         changes["max_steps"] = steps
     if not 0 <= truncation <= 2:
         raise RangeError(f"--truncation {truncation:g}: allowed is 0 to 2.")
+    if photo is None and not handle and not target:
+        raise RangeError("no --handle and no --target: give both, such as --handle 515,790 --target 515,822.")
+    if photo is None and photo_square is not None:
+        raise RangeError("--photo-square without a photo. Give the photo with --photo.")
+    if photo is not None and latent is not None:
+        raise RangeError("--photo and --latent are two starts. Give one of them.")
     request = DragRequest(
         resolve(generator),
         generator,
         out,
-        tuple(_point(text, "--handle") for text in handle),
-        tuple(_point(text, "--target") for text in target),
+        tuple(_point(text, "--handle") for text in handle or ()),
+        tuple(_point(text, "--target") for text in target or ()),
         seed=seed,
         latent=latent,
+        photo=None if photo is None else PhotoRequest(photo, _square(photo_square), strength),
         truncation=truncation,
         mask=mask,
         preset=preset,
         changes=tuple(sorted(changes.items())),
         animation=_animation(animation),
-        device=pick(device).type,
+        device=str(pick(device)),
     )
     try:
         values = show(run(request), Output(as_json, quiet))
@@ -66,6 +79,8 @@ def drag(
 
 
 def _summary(values: dict[str, Any]) -> str:
+    if "end" not in values:
+        return f"  inverted to {values['psnr_db']:.1f} dB; drag it with --handle and --target and the same --out"
     ends = {
         "arrived": "arrived",
         "lost": "stopped: the points that are left are lost",
@@ -83,6 +98,20 @@ def _point(text: str, option: str) -> tuple[float, float]:
             f"{option} {text:.80}: expected are two numbers such as 300,420, x to the right, y down."
         ) from error
     return x, y
+
+
+def _square(text: str | None) -> Any:
+    from trimtab.drag.invert.align import Placement
+
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (3, 4):
+        raise RangeError(f"--photo-square {text:.80}: expected are three or four numbers such as 512,400,300,5.")
+    return Placement(*numbers)
 
 
 def _animation(text: str) -> Any:

@@ -21,18 +21,37 @@ REMEDY: Final = "Write it anew with trimtab drag, or choose another --out."
 
 
 @dataclass(frozen=True)
+class PhotoStart:
+    """A photo that was inverted, and with what adapter the generator makes it.
+
+    Attributes:
+        photo_sha256: of the photo's file.
+        square: centre, side and angle of what was cut out of it.
+        strength: of the adapter.
+        adapter_sha256: of the adapter's file.
+    """
+
+    photo_sha256: str
+    square: tuple[float, ...]
+    strength: float
+    adapter_sha256: str
+
+
+@dataclass(frozen=True)
 class Start:
-    """The picture before any edit: of a seed, or of a latent file.
+    """The picture before any edit: of a seed, of a latent file, or of a photo.
 
     Attributes:
         seed: of the latent; None where a file is the start.
         truncation: 1 leaves a style, 0 gives the mean.
         latent_sha256: of the styles in the file; empty where a seed is the start.
+        photo: what the styles are of, where that is a photo.
     """
 
     seed: int | None
     truncation: float = 1.0
     latent_sha256: str = ""
+    photo: PhotoStart | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,8 @@ def write_recipe(folder: Path, recipe: Recipe) -> None:
         CheckpointError: the disk refused.
     """
     document = {"format": FORMAT, **_object(recipe), "start": _object(recipe.start)}
+    if recipe.start.photo is not None:
+        document["start"]["photo"] = _object(recipe.start.photo)
     document["edits"] = [{**_object(edit), "settings": edit.settings.to_json()} for edit in recipe.edits]
     write_bytes(folder / RECIPE_NAME, json.dumps(document, indent=1).encode())
 
@@ -100,14 +121,19 @@ def read_recipe(path: Path) -> Recipe:
         return _read(
             Recipe,
             document,
-            start=_read(Start, _dict(start)),
+            start=_read_start(_dict(start)),
             edits=tuple(_read_edit(_dict(edit)) for edit in _list(edits)),
         )
     except (KeyError, TypeError, RangeError) as error:
         raise FormatError(path, f"is no recipe of a drag ({error!s:.200})", remedy=REMEDY) from error
 
 
-Value = TypeVar("Value", Start, EditRecipe, Recipe)
+Value = TypeVar("Value", PhotoStart, Start, EditRecipe, Recipe)
+
+
+def _read_start(document: dict[str, Any]) -> Start:
+    photo = document.pop("photo", None)
+    return _read(Start, document, photo=None if photo is None else _read(PhotoStart, _dict(photo)))
 
 
 def _read_edit(document: dict[str, Any]) -> EditRecipe:
@@ -121,6 +147,10 @@ CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "card_sha256": lambda value: isinstance(value, str),
     "latent_sha256": lambda value: isinstance(value, str),
     "mask_sha256": lambda value: isinstance(value, str),
+    "photo_sha256": lambda value: isinstance(value, str),
+    "adapter_sha256": lambda value: isinstance(value, str),
+    "square": lambda value: isinstance(value, list) and len(value) == 4 and all(type(v) in (int, float) for v in value),
+    "strength": lambda value: type(value) in (int, float),
     "seed": lambda value: value is None or type(value) is int,
     "truncation": lambda value: type(value) in (int, float),
     "steps": lambda value: type(value) is int and value >= 0,

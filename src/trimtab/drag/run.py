@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +17,14 @@ from trimtab.core.errors import RangeError
 from trimtab.core.interrupt import Interrupted, Interrupts
 from trimtab.core.job import Event, Job, Note, Progress, Result, Saved, Started
 from trimtab.drag.edit import Edit, Point
+from trimtab.drag.invert.portrait import PhotoRequest, Portrait
 from trimtab.drag.mask import read_mask
 from trimtab.drag.picture import Animation, to_image, write_animation, write_png
 from trimtab.drag.recipe import RECIPE_NAME, Start
 from trimtab.drag.session import Place, Session
 from trimtab.drag.settings import DragSettings, preset
 from trimtab.drag.stored import (
+    PHOTO_FOLDER,
     card_hash,
     hash_mask,
     hash_tensor,
@@ -55,6 +58,7 @@ class DragRequest:
         targets: where each is to go.
         seed: of the picture; ignored where ``latent`` is given.
         latent: file of styles to start from.
+        photo: photo to start from; without handles it is inverted and nothing is dragged.
         truncation: of a seed's style.
         mask: picture file, white where the picture may change.
         preset: settings to begin with.
@@ -70,6 +74,7 @@ class DragRequest:
     targets: tuple[Point, ...]
     seed: int = 0
     latent: Path | None = None
+    photo: PhotoRequest | None = None
     truncation: float = 0.7
     mask: Path | None = None
     preset: str = "trimtab"
@@ -91,21 +96,40 @@ def run(request: DragRequest) -> Job:
     """
     yield Started(f"dragging {request.name}", str(request.out))
     generator = _load(request)
-    work = _Work.prepare(request, generator)
+    edit = _edit(request, generator)
+    portrait = None if request.photo is None else Portrait(request.photo, generator)
+    begin = None if portrait is not None else _start(request, generator)
     request.out.mkdir(parents=True, exist_ok=True)
     interrupts = Interrupts()
     with RunLock(request.out), interrupts.catching():
+        if portrait is not None:
+            with closing(portrait.events(request.out / PHOTO_FOLDER)) as events:  # type: ignore[type-var]
+                yield from _deferring(interrupts, events)
+            generator, begin = portrait.worn(), (portrait.w_plus, portrait.start(request.out / PHOTO_FOLDER))
+        if edit is None:
+            assert portrait is not None
+            yield portrait.write(request.out)
+            yield Result({"out": str(request.out), **portrait.values()})
+            return
+        assert begin is not None
+        work = _Work(request, begin[1], Session(generator, begin[0]), edit)
+        work.reached = {} if portrait is None else portrait.values()
         if not (request.out / RECIPE_NAME).is_file():
             yield work.before()  # first of all, so that there is something to look at
         work.take_up()
         try:
-            for event in work.events():
-                with interrupts.deferred():
-                    yield event
+            yield from _deferring(interrupts, work.events())
         except (Interrupted, GeneratorExit):
             with interrupts.deferred():
                 work.save()
             raise
+
+
+def _deferring(interrupts: Interrupts, events: Iterator[Event]) -> Iterator[Event]:
+    """Pass events on; while one is shown, nothing interrupts."""
+    for event in events:
+        with interrupts.deferred():
+            yield event
 
 
 def _load(request: DragRequest) -> Generator:
@@ -123,15 +147,7 @@ class _Work:
         self.card_sha256 = card_hash(request.generator)
         self.notes: list[str] = []
         self.step_s: list[float] = []
-
-    @classmethod
-    def prepare(cls, request: DragRequest, generator: Generator) -> _Work:
-        """Check everything that was asked before anything is written."""
-        styles, start = _start(request, generator)
-        mask = None if request.mask is None else read_mask(request.mask, generator.resolution)
-        edit = Edit(request.handles, request.targets, settings_of(request, generator), mask)
-        edit.check(generator)
-        return cls(request, start, Session(generator, styles), edit)
+        self.reached: dict[str, Any] = {}  # of the photo
 
     def take_up(self) -> None:
         """Continue the session in the folder, or begin one."""
@@ -230,6 +246,7 @@ class _Work:
             "points": last.points.tolist(),
             "lost": last.lost.tolist(),
             "step_ms": 1000 * statistics.median(self.step_s) if self.step_s else None,
+            **self.reached,
         }
 
 
@@ -248,6 +265,16 @@ def settings_of(request: DragRequest, generator: Generator) -> DragSettings:
     )
     changes = dict(request.changes)
     return replace(named, **changes)
+
+
+def _edit(request: DragRequest, generator: Generator) -> Edit | None:
+    """Check what is to be dragged before anything is written; None where a photo is inverted and nothing dragged."""
+    if request.photo is not None and not request.handles and not request.targets:
+        return None
+    mask = None if request.mask is None else read_mask(request.mask, generator.resolution)
+    edit = Edit(request.handles, request.targets, settings_of(request, generator), mask)
+    edit.check(generator)
+    return edit
 
 
 def _start(request: DragRequest, generator: Generator) -> tuple[Tensor, Start]:

@@ -18,12 +18,16 @@ from trimtab.drag.mask import Mask, read_mask
 from trimtab.drag.picture import write_grey
 from trimtab.drag.recipe import RECIPE_NAME, EditRecipe, Recipe, Start, read_recipe, write_recipe
 from trimtab.drag.session import Place, Session
+from trimtab.models.stylegan.adapter import adapted, read_adapter
 from trimtab.models.stylegan.generator import Generator, latent_of_seed
 from trimtab.store.cards import CARD_NAME
 from trimtab.store.durable import hash_file, write_bytes
 from trimtab.store.safetensors import TensorFile
 from trimtab.store.safetensors_writer import safetensors_pieces
 
+PHOTO_FOLDER: Final = "photo"
+"""Where a session keeps the inversion of the photo that it began with."""
+ADAPTER_NAME: Final = "adapter.safetensors"
 LATENTS_NAME: Final = "latents.safetensors"
 START: Final = "start"
 REMEDY: Final = "Choose another --out and drag again."
@@ -139,11 +143,18 @@ def load_session(folder: Path, generator: Generator, *, windowed: bool = True) -
 def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Session:
     """Make a session again from its recipe alone: the styles have the same bits in the same surroundings.
 
+    Args:
+        folder: of the session; where it began with a photo, the photo's adapter is in it.
+        generator: the bare one.
+        windowed: compute only what the points need; the path is the same.
+
     Raises:
-        FormatError: the recipe or the latent is damaged.
+        MissingError: the adapter of its photo is gone.
+        FormatError: the recipe, the latent or the adapter is damaged.
         RangeError: the recipe is of another generator.
     """
     recipe = read_recipe(folder / RECIPE_NAME)
+    generator = dressed(folder, recipe.start, generator)
     if recipe.start.seed is None:
         start = _checked_start(TensorFile(folder / LATENTS_NAME).load(START), generator, folder / LATENTS_NAME)
     else:
@@ -154,6 +165,23 @@ def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Sess
         for _ in range(edit.steps):
             session.advance()
     return session
+
+
+def dressed(folder: Path, start: Start, generator: Generator) -> Generator:
+    """Give a generator with the adapter of the photo that a session began with; itself where there was none.
+
+    Raises:
+        MissingError: the adapter is gone.
+        FormatError: it is damaged, or has changed since.
+        RangeError: it is of another generator.
+    """
+    if start.photo is None:
+        return generator
+    path = folder / PHOTO_FOLDER / ADAPTER_NAME
+    adapter = read_adapter(path, generator)
+    if hash_file(path).sha256 != start.photo.adapter_sha256:
+        raise FormatError(path, "has changed since the drag", remedy=REMEDY)
+    return adapted(generator, adapter, start.photo.strength)
 
 
 PACKED: Final = ("offsets", "first", "second", "moment_steps", "sought", "points", "lost")

@@ -44,12 +44,12 @@ class Heads(nn.Module):
 def look(features: Features, head_of: HeadOf) -> Float[Tensor, "batch 3 rows columns"]:
     """Give the whole picture, within -1 to 1; features of a window are seen through inside it alone."""
     if features.window is None:
-        return _see(features.values, head_of(features.size)).clamp_(-1, 1)
+        return see(features.values, head_of(features.size)).clamp_(-1, 1)
     inner, side = features.whole.shape[-1], 2 * features.size
-    picture = _see(features.whole, head_of(inner))
+    picture = see(features.whole, head_of(inner))
     if inner != features.size:
         picture = F.interpolate(picture, size=(side, side), mode="bilinear")
-        _paste(picture, _see(features.values, head_of(features.size)), features.window)
+        _paste(picture, see(features.values, head_of(features.size)), features.window)
     return picture.clamp_(-1, 1)
 
 
@@ -63,7 +63,7 @@ def tuned(head: Head, values: Float[Tensor, "1 channels rows columns"], image: F
         image: what the network makes of them.
     """
     weight, bias = head
-    missing = shrink(image, 2 * values.shape[-1]) - _see(values, head)
+    missing = shrink(image, 2 * values.shape[-1]) - see(values, head)
     inputs, outputs = _rows(values), _rows(F.pixel_unshuffle(missing, 2))
     centre, shift = inputs.mean(dim=0), outputs.mean(dim=0)
     inputs = inputs - centre
@@ -73,9 +73,10 @@ def tuned(head: Head, values: Float[Tensor, "1 channels rows columns"], image: F
     return weight + change, bias + shift - change @ centre
 
 
-def _see(values: Tensor, head: Head) -> Tensor:
+def see(values: Float[Tensor, "batch channels rows columns"], head: Head) -> Float[Tensor, "batch 3 high wide"]:
+    """Give what a head sees in features, at twice their size and not clamped; gradients flow through."""
     weight, bias = head
-    return F.pixel_shuffle(F.conv2d(values.detach(), weight[:, :, None, None], bias), 2)
+    return F.pixel_shuffle(F.conv2d(values, weight[:, :, None, None], bias), 2)
 
 
 def _paste(picture: Tensor, part: Tensor, window: Window) -> None:
