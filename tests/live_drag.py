@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 import serving
 from dragging import generator_folder
 from serving import Running
+from trimtab.drag.invert.settings import InvertSettings
 from trimtab.serve.drag.desks import Desks
 from trimtab.serve.drag.generators import Generators
 from trimtab.serve.drag.live import PROTOCOL
@@ -91,18 +92,21 @@ class Line:
         return self.until(lambda parcel: parcel["state"] == "idle" and any(frame.flags & 1 for frame in parcel.frames))
 
 
-def desks(root: Path, **named: Path) -> Desks:
+BRIEF = InvertSettings(guesses=4, style_steps=8, detail_steps=2, adapter_steps=8, look_every=2)
+
+
+def desks(root: Path, *, inversion: InvertSettings = BRIEF, **named: Path) -> Desks:
     """Give desks over the tiny generator, or over others by name."""
     folders = named or {NAME: root / NAME}
     if not named and not folders[NAME].is_dir():
         generator_folder(folders[NAME])
-    return Desks(Generators(folders), root / "drags")
+    return Desks(Generators(folders), root / "drags", inversion=inversion)
 
 
 @contextmanager
-def dragging(root: Path, **options: Any) -> Iterator[Running]:
+def dragging(root: Path, *, inversion: InvertSettings = BRIEF, **options: Any) -> Iterator[Running]:
     """Serve drags while the block runs."""
-    with serving.serving(without_model=True, desks=desks(root), **options) as running:
+    with serving.serving(without_model=True, desks=desks(root, inversion=inversion), **options) as running:
         yield running
 
 

@@ -368,6 +368,48 @@ def test_without_a_generator_the_page_says_how_to_get_one(opening, problems):
     problems.clear()  # the browser tells of status 404
 
 
+@pytest.fixture
+def plain_photo(tmp_path):
+    """A photo without a face."""
+    slope = np.linspace(0, 255, 160 * 120 * 3).reshape(120, 160, 3).astype(np.uint8)
+    Image.fromarray(slope).save(tmp_path / "slope.png")
+    return tmp_path / "slope.png"
+
+
+def test_a_photo_is_placed_by_hand_made_a_picture_and_dragged(page, plain_photo):
+    page.locator("input[type=file]").set_input_files(plain_photo)
+    dialog = page.get_by_role("dialog", name="Photo")
+    expect(dialog).to_contain_text("No face was found")
+    for key in ("ArrowRight", "Shift+ArrowUp", "-", "Shift+."):
+        page.keyboard.press(key)
+    button(page, "Use this square").click()
+    expect(dialog).to_be_hidden()
+    strength = page.get_by_label("Strength of the photo's adapter")
+    expect(strength).to_be_visible(timeout=FACE_WAIT_MS)
+    ready(page)
+    expect(page.get_by_text("dB to the photo;")).to_be_visible()
+    full = sha256(saved(page))
+    stroke(page, (10, 10), (50, 50))
+    step(page)
+    strength.fill("0")
+    expect(page.locator(".drag-kept a[aria-current]")).to_contain_text("photo")
+    button(page, "Undo one step").click()
+    button(page, "Undo one step").click()
+    expect(count(page)).to_have_text("0 of 2")
+    assert sha256(saved(page)) != full
+    strength.fill("1")
+    expect(page.get_by_label("History")).to_be_enabled()
+    page.wait_for_timeout(200)
+    assert sha256(saved(page)) == full
+
+
+def test_a_file_that_is_no_photo_is_told(page, problems, tmp_path):
+    (tmp_path / "note.png").write_text("not a picture")
+    page.locator("input[type=file]").set_input_files(tmp_path / "note.png")
+    expect(page.get_by_role("alert")).to_contain_text("no picture that can be read whole")
+    problems.clear()  # the browser tells of status 422
+
+
 @pytest.fixture(scope="module")
 def face(tmp_path_factory):
     folder = models_folder() / "face"

@@ -13,13 +13,16 @@ from trimtab.models.stylegan.generator import Features, Generator, Window
 from trimtab.models.stylegan.preview import shrink
 
 MOST_PX: Final = 512
+MUCH: Final = 0.12  # of the range from -1 to 1; 0.06 to 0.12 show moved faces alike, and smaller or no fading worse
+BLUR: Final = 5  # pixels of a preview
 
 
 class Previews:
     """Previews of pictures near a known one.
 
     What a preview shows wrong of the known picture it shows wrong of its neighbours too, so the difference of both
-    previews is added to the picture itself: what does not move stays sharp.
+    previews is added to the picture itself: what does not move stays sharp. Where much has changed the known picture's
+    detail fades, since it lies in the wrong place there.
 
     Attributes:
         known: the known picture, shrunk.
@@ -46,10 +49,15 @@ class Previews:
     @torch.no_grad()
     def of(self, features: Features) -> Float[Tensor, "1 3 height width"]:
         """Give the picture of features, of at most ``MOST_PX`` pixels a side, within -1 to 1."""
-        change = self._see(features) - self._before(features.size, features.window)
-        side = self.known.shape[-1]
-        wide = F.interpolate(change, size=(side, side), mode="bilinear")
-        return (self.known + wide).clamp_(-1, 1)
+        before = self._before(features.size, features.window)
+        change = self._see(features) - before
+        much = F.pad(change.abs().mean(dim=1, keepdim=True), [BLUR // 2] * 4, mode="replicate")
+        faded = 1 - 1 / (1 + (F.avg_pool2d(much, BLUR, stride=1) / MUCH) ** 2)
+        detail = self.known - self._enlarged(before)
+        return (self.known + self._enlarged(change) - self._enlarged(faded) * detail).clamp_(-1, 1)
+
+    def _enlarged(self, picture: Tensor) -> Tensor:
+        return F.interpolate(picture, size=self.known.shape[-2:], mode="bilinear")
 
     def _before(self, size: int, window: Window | None) -> Tensor:
         """Give the preview of the known picture through the same window; the last one is kept."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from trimtab.core.errors import RangeError, TrimtabError
+from trimtab.core.errors import RangeError
 from trimtab.drag.mask import Mask
 from trimtab.drag.run import SAVE_EVERY_S
 from trimtab.models.stylegan.preview import shrink
 from trimtab.serve.drag.drawing import Drawing
 from trimtab.serve.drag.encoding import Flags, Shot, jpeg_of, shoot
 from trimtab.serve.drag.kept import THUMBNAIL_PX, KeptFolder
+from trimtab.serve.drag.portraits import strengthen
 from trimtab.serve.drag.viewer import Viewer
+from trimtab.serve.drag.worker import Task, Worker
 
 State: TypeAlias = Literal["loading", "inverting", "idle", "running", "failed"]
 JOIN_S: Final = 20.0
@@ -27,7 +26,7 @@ Result = TypeVar("Result")
 _log = logging.getLogger("trimtab.serve")
 
 
-class Desk:
+class Desk(Worker):
     """Works in a thread of its own; every method is for any thread unless it says otherwise.
 
     Attributes:
@@ -45,6 +44,7 @@ class Desk:
             opening: gives the drawing; runs in the desk's thread.
             kept: where to keep it.
         """
+        super().__init__(f"trimtab-drag-{key}")
         self.key, self.kept = key, kept
         self.drawing: Drawing | None = None
         self.used_s = time.monotonic()
@@ -52,32 +52,13 @@ class Desk:
         self._state: State = "loading"
         self._progress: Mapping[str, Any] | None = None
         self._problem = ""
-        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._changed = threading.Condition()
         self._viewers: list[Viewer] = []
         self._shots: dict[bool, Shot] = {}
-        self._once = self._unrendered = self._unsaved = self._stopping = False
+        self._once = self._unrendered = self._unsaved = False
         self._wanted_moment: int | None = None
+        self._wanted_strength: float | None = None
         self._saved_s = time.monotonic()
-        self._thread = threading.Thread(target=self._work, name=f"trimtab-drag-{key}", daemon=True)
-        self._thread.start()
-
-    # What may be asked.
-
-    def ask(self, job: Callable[[], Result]) -> Future[Result]:
-        """Let the thread do something between two steps; errors come with the result."""
-        future: Future[Result] = Future()
-        with self._changed:
-            if self._stopping:
-                future.set_exception(RangeError("this picture is being put away. Try again."))
-            else:
-                self._jobs.append((job, future))
-                self._changed.notify()
-        return future
-
-    def tell(self, job: Callable[[], Any]) -> None:
-        """Let the thread do something between two steps; errors are told to whoever looks on."""
-        self.ask(lambda: self._guarded(job))
+        self.begin()
 
     def join(self, viewer: Viewer) -> None:
         """Let a browser look on; it is shown what there is."""
@@ -100,24 +81,14 @@ class Desk:
         return len(self._viewers)
 
     @property
+    def failed(self) -> bool:
+        """Whether the picture could not be opened."""
+        return self._state == "failed"
+
+    @property
     def busy(self) -> bool:
         """Whether it does something that nobody should cut short."""
         return self._state in ("loading", "inverting", "running")
-
-    @property
-    def stopping(self) -> bool:
-        """Whether it is being put away."""
-        return self._stopping
-
-    def stop(self) -> None:
-        """Put it away: the step at work ends, and what there is is kept."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-
-    def wait(self) -> None:
-        """Wait until it is put away."""
-        self._thread.join(JOIN_S)
 
     def start(self, points: Sequence[Sequence[float]] | None, *, once: bool = False) -> None:
         """Drag from given points, or go on; ``once`` takes a single step."""
@@ -155,15 +126,14 @@ class Desk:
         self.tell(go)
 
     def set_strength(self, value: float) -> None:
-        """Say how much of a photo's adapter is added."""
-        self.tell(lambda: self._set_strength(value))
+        """Say how much of a photo's adapter is added; of several values in a row only the last one is shown."""
+        self._wanted_strength = value
+        self.tell(self._strengthen)
 
     def set_mask(self, mask: Mask | None) -> None:
         """Say what may move from the next edit on; for the desk's thread."""
         self.pause_now().mask = mask
         self.publish()
-
-    # What the thread does.
 
     def publish(self, *shots: Shot, note: str = "", level: str = "error") -> None:
         """Tell whoever looks on how things stand, with new frames; for the desk's thread."""
@@ -208,36 +178,38 @@ class Desk:
         self.kept.save(drawing)
         self.publish()
 
-    def _work(self) -> None:
-        self._guarded(self._open)
-        while (task := self._next()) is not None:
-            task()
-        self._put_away()
+    def chore(self) -> Task | None:
+        """Step while it runs; else make the whole picture, then keep the session."""
+        if self._state == "running":
+            return self._advance
+        if self._unrendered:
+            return self.render
+        return self.save if self._unsaved else None
 
-    def _next(self) -> Callable[[], None] | None:
-        with self._changed:
-            while not self._stopping:
-                if self._jobs:
-                    job, future = self._jobs.popleft()
-                    return lambda: _fulfil(job, future)
-                if self._state == "running":
-                    return lambda: self._guarded(self._advance)
-                if self._unrendered:
-                    return lambda: self._guarded(self.render)
-                if self._unsaved:
-                    return lambda: self._guarded(self.save)
-                self._changed.wait()
-        return None
+    def problem(self, text: str) -> None:
+        """Tell whoever looks on; a drag stops."""
+        if self.drawing is None and self._state != "failed":
+            self._state, self._problem = "failed", text
+        elif self._state == "running":
+            self._state = "idle"
+        self.publish(note=text)
 
-    def _open(self) -> None:
+    def finish(self) -> None:
+        """Keep what is not kept yet, and let others have it."""
+        try:
+            if self._unsaved:
+                self.save()
+        finally:
+            self.kept.close()
+
+    def prepare(self) -> None:
+        """Open the picture."""
         drawing = self._opening(self)
         with drawing.loaded.turns.taken():
-            picture = drawing.session.start_picture()
+            # Whoever looks on has asked to be shown what there is, and is after this.
+            self._shots = {True: self._shoot_start(drawing)}
         self.drawing, self._state, self._progress = drawing, "idle", None
         self._unrendered = drawing.moment > 0
-        self.kept.thumbnail = jpeg_of(shrink(picture, min(THUMBNAIL_PX, picture.shape[-1])))
-        # Whoever looks on has asked to be shown what there is, and is after this.
-        self._shots[True] = shoot(picture, step=0, flags=Flags.WHOLE | Flags.START)
 
     def _advance(self) -> None:
         drawing = self._open_drawing()
@@ -263,8 +235,24 @@ class Desk:
         self._unrendered = True
         self.publish(shoot(preview, step=moment, flags=Flags.PREVIEW))
 
-    def _set_strength(self, value: float) -> None:
-        raise RangeError(f"strength {value:g}: this picture is no photo and has no adapter.")
+    def _strengthen(self) -> None:
+        drawing, wanted, self._wanted_strength = self.pause_now(), self._wanted_strength, None
+        if wanted is None:
+            return
+        with self._turn():
+            strengthen(self.kept.path, drawing, wanted)
+            self._unsaved = drawing.moments > 1
+            shots = [self._shoot_start(drawing)]
+            if drawing.moment:
+                shots.append(shoot(drawing.session.preview(), step=drawing.moment, flags=Flags.PREVIEW))
+                self._unrendered = True
+        self.publish(*shots)
+
+    def _shoot_start(self, drawing: Drawing) -> Shot:
+        picture = drawing.session.start_picture()
+        if drawing.moment == 0:
+            self.kept.thumbnail = jpeg_of(shrink(picture, min(THUMBNAIL_PX, picture.shape[-1])))
+        return shoot(picture, step=0, flags=Flags.WHOLE | Flags.START)
 
     def pause_now(self) -> Drawing:
         """Stop the drag; for the desk's thread.
@@ -287,38 +275,3 @@ class Desk:
     def _turn(self) -> Iterator[None]:
         with self._open_drawing().loaded.turns.taken():
             yield
-
-    def _guarded(self, task: Callable[[], Any]) -> None:
-        """Do something; what goes wrong is told, and stops the drag, and nothing else."""
-        try:
-            task()
-        except TrimtabError as error:
-            self._stop_at(str(error))
-        except Exception as error:  # noqa: BLE001 - whoever looks on is told, the desk goes on
-            _log.exception("a drag failed")
-            self._stop_at(f"the server failed ({type(error).__name__}). Its log says where.")
-
-    def _stop_at(self, problem: str) -> None:
-        if self.drawing is None:
-            self._state, self._problem = "failed", problem
-        elif self._state == "running":
-            self._state = "idle"
-        self.publish(note=problem)
-
-    def _put_away(self) -> None:
-        if self._unsaved:
-            self._guarded(self.save)
-        self.kept.close()
-        with self._changed:
-            left, self._jobs = self._jobs, deque()
-        for _, future in left:
-            future.cancel()
-
-
-def _fulfil(job: Callable[[], Any], future: Future[Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(job())
-    except Exception as error:  # noqa: BLE001 - whoever asked is told
-        future.set_exception(error)

@@ -6,18 +6,28 @@ Nothing here knows of threads or sockets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trimtab.core.errors import RangeError
 from trimtab.drag.edit import Edit
+from trimtab.drag.engine import Engine
+from trimtab.drag.invert.run import Inversion
 from trimtab.drag.mask import Mask
 from trimtab.drag.recipe import Recipe, Start
-from trimtab.drag.session import Place, Session
+from trimtab.drag.session import Place, Session, Take
 from trimtab.drag.settings import DragSettings, preset
 from trimtab.drag.stored import recipe_of
 from trimtab.models.stylegan.generator import Generator
 from trimtab.serve.drag.generators import Loaded
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A photo as the generator makes it, and how much of its adapter is added."""
+
+    inversion: Inversion
+    strength: float
 
 
 class Drawing:
@@ -28,11 +38,12 @@ class Drawing:
         start: where the picture came from.
         session: every step of every edit.
         mask: what may move in the next edit; None is everything.
+        portrait: the photo that the picture is of; None where it is of none.
     """
 
-    def __init__(self, loaded: Loaded, start: Start, session: Session) -> None:
+    def __init__(self, loaded: Loaded, start: Start, session: Session, portrait: Portrait | None = None) -> None:
         """Take a session as it is; its last mask stays in use."""
-        self.loaded, self.start, self.session = loaded, start, session
+        self.loaded, self.start, self.session, self.portrait = loaded, start, session, portrait
         self.mask: Mask | None = session.takes[-1].edit.mask if session.takes else None
 
     @property
@@ -68,6 +79,15 @@ class Drawing:
         elif end:
             words = {"arrived": "every point has arrived", "lost": "the points that are left are lost"}
             raise RangeError(f"{words[end]}. Move a point or its target, or undo some steps.")
+
+    def exchange(self, generator: Generator, portrait: Portrait) -> None:
+        """Go on with the same generator under another adapter; every moment stays."""
+        session = Session(generator, self.session.start)
+        for take in self.session.takes:
+            engine = Engine(generator, take.engine.start, take.edit)
+            session.takes.append(Take(take.edit, engine, take.frames))
+        session.place = self.session.place
+        self.session, self.portrait = session, portrait
 
     @property
     def end(self) -> str:
@@ -118,6 +138,7 @@ class Drawing:
             "edit": None if self.session.place is None else self.session.place.take,
             "stop_px": self._settings(1).stop_px,
             "masked": self.mask is not None,
+            "portrait": self._portrait(),
             "points": self._points(),
         }
 
@@ -139,6 +160,13 @@ class Drawing:
             {"from": handle, "to": target, "at": place, "left_px": far, "lost": gone}
             for handle, target, place, far, gone in rows
         ]
+
+    def _portrait(self) -> dict[str, float] | None:
+        if self.portrait is None:
+            return None
+        found = self.portrait.inversion
+        reached = {"psnr_db": found.psnr_db, "psnr_styles_db": found.psnr_styles_db}
+        return {"strength": self.portrait.strength, **reached}
 
     def _settings(self, points: int) -> DragSettings:
         return preset(

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from trimtab.core.errors import MissingError, RangeError, did_you_mean
+from trimtab.drag.invert.stored import ADAPTER_NAME
 from trimtab.drag.picture import Animation, to_image, write_animation
 from trimtab.drag.recipe import RECIPE_NAME
 from trimtab.drag.run import MOST_FRAMES, MOVING_PX
 from trimtab.serve.drag.desk import Desk
 from trimtab.serve.drag.drawing import Drawing
 from trimtab.serve.drag.encoding import png_of
+from trimtab.serve.drag.portraits import FOLDER
 from trimtab.store.safetensors_writer import safetensors_pieces
 
 Making: TypeAlias = Callable[[Desk, Drawing], bytes]
@@ -58,6 +60,12 @@ def _recipe(desk: Desk, _: Drawing) -> bytes:
     return (desk.kept.path / RECIPE_NAME).read_bytes()
 
 
+def _adapter(desk: Desk, drawing: Drawing) -> bytes:
+    if drawing.portrait is None:
+        raise RangeError("this picture is no photo and has no adapter.")
+    return (desk.kept.path / FOLDER / ADAPTER_NAME).read_bytes()
+
+
 def _animation(kind: Animation) -> Making:
     def make(desk: Desk, drawing: Drawing) -> bytes:
         last = drawing.moment
@@ -86,6 +94,7 @@ EXPORTS: Final[Mapping[str, Export]] = {
     "picture.png": Export("image/png", _picture),
     "latent.safetensors": Export("application/octet-stream", _latent),
     "recipe.json": Export("application/json", _recipe),
+    "adapter.safetensors": Export("application/octet-stream", _adapter),
     "drag.gif": Export("image/gif", _animation("gif")),
     "drag.webp": Export("image/webp", _animation("webp")),
 }

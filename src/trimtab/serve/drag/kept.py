@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from trimtab.core.errors import FormatError, MissingError
 from trimtab.drag.recipe import RECIPE_NAME, read_recipe
-from trimtab.drag.session import Session
 from trimtab.drag.stored import load_session, save_session
-from trimtab.serve.drag.drawing import Drawing
+from trimtab.models.stylegan.generator import Generator
+from trimtab.serve.drag.drawing import Drawing, Portrait
 from trimtab.serve.drag.generators import Loaded
+from trimtab.serve.drag.portraits import read_facts
 from trimtab.store.durable import Disk, remove_tree, write_bytes
 from trimtab.store.lock import RunLock
 
@@ -55,11 +56,24 @@ class KeptFolder:
         """
         self.hold()
         save_session(self.path, drawing.session, drawing.recipe())
+        self.save_thumbnail()
+
+    def save_thumbnail(self) -> None:
+        """Write the picture of a list, where there is one.
+
+        Raises:
+            CheckpointError: the disk refused.
+        """
         if self.thumbnail:
             write_bytes(self.path / THUMBNAIL_NAME, self.thumbnail)
 
-    def load(self, loaded: Loaded) -> Drawing:
+    def load(self, loaded: Loaded, portrait: Portrait | None = None, generator: Generator | None = None) -> Drawing:
         """Take a session up where it was saved.
+
+        Args:
+            loaded: the generator.
+            portrait: the photo that it is of.
+            generator: the same with the photo's adapter.
 
         Raises:
             FormatError: a file is damaged.
@@ -68,9 +82,8 @@ class KeptFolder:
             LockedError: another process has the folder.
         """
         self.hold()
-        session: Session
-        session, recipe = load_session(self.path, loaded.generator)
-        return Drawing(loaded, recipe.start, session)
+        session, recipe = load_session(self.path, generator or loaded.generator)
+        return Drawing(loaded, recipe.start, session, portrait)
 
     def close(self) -> None:
         """Let others in."""
@@ -142,6 +155,16 @@ class Kept:
 
 
 def _summary(path: Path) -> dict[str, Any]:
+    if not (path / RECIPE_NAME).is_file() and (facts := read_facts(path)) is not None:
+        changed = path.stat().st_mtime
+        return {
+            "key": path.name,
+            "generator": facts.generator,
+            "seed": None,
+            "edits": 0,
+            "steps": 0,
+            "changed": changed,
+        }
     recipe = read_recipe(path / RECIPE_NAME)
     return {
         "key": path.name,

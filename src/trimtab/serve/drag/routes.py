@@ -22,7 +22,8 @@ from trimtab.serve.drag.drawing import Drawing
 from trimtab.serve.drag.exports import export_of
 from trimtab.serve.drag.live import Live
 from trimtab.serve.drag.masks import pack, unpack
-from trimtab.serve.drag.messages import Begin, Thumbnail
+from trimtab.serve.drag.messages import Begin, Place, Thumbnail
+from trimtab.serve.drag.photos import Photos
 from trimtab.serve.drag.thumbnails import Thumbnails
 from trimtab.serve.fields import read_fields
 from trimtab.serve.limits import check_json, check_type
@@ -45,18 +46,22 @@ class DragRoutes:
     def __init__(self, desks: Desks) -> None:
         """Take the desks; ``close`` puts them away."""
         self.desks = desks
-        self._thumbnails = Thumbnails(desks.generators)
+        self._thumbnails, self._photos = Thumbnails(desks.generators), Photos()
 
     def routes(self) -> list[BaseRoute]:
         """Give the routes.
 
-        ``/api/drag`` lists generators and sessions; ``/thumbnail`` shows a seed; ``/sessions`` begins one;
+        ``/api/drag`` lists generators and sessions; ``/thumbnail`` shows a seed; ``/photos`` takes a photo,
+        whose square becomes a session; ``/sessions`` begins one;
         ``/sessions/KEY`` deletes it; below it are its mask, its thumbnail, its exports and the socket.
         """
         one = f"{PREFIX}/sessions/{{key}}"
         return [
             _route(PREFIX, "GET", self.offers),
             _route(f"{PREFIX}/thumbnail", "GET", self.thumbnail),
+            _route(PHOTOS, "POST", self.photo),
+            _route(f"{PHOTOS}/{{photo}}", "GET", self.show_photo),
+            _route(f"{PHOTOS}/{{photo}}", "POST", self.invert),
             _route(f"{PREFIX}/sessions", "POST", self.begin),
             _route(one, "GET", self.look),
             _route(one, "DELETE", self.remove),
@@ -71,6 +76,7 @@ class DragRoutes:
     async def close(self) -> None:
         """Put all desks away."""
         self._thumbnails.close()
+        self._photos.close()
         await run_in_threadpool(self.desks.close)
 
     async def offers(self, _: Request) -> Response:
@@ -88,6 +94,21 @@ class DragRoutes:
         check_json(request.headers)
         asked = read_fields(Begin, parse_object(await request.body()))
         desk = await run_in_threadpool(self.desks.begin, asked)
+        return _json({"key": desk.key}, 201)
+
+    async def photo(self, request: Request) -> Response:
+        check_type(request.headers, BINARY)
+        return _json(await asyncio.wrap_future(self._photos.ask(await request.body())), 201)
+
+    async def show_photo(self, request: Request) -> Response:
+        content = await run_in_threadpool(self._photos.shown, request.path_params["photo"])
+        return Response(content, media_type="image/jpeg")
+
+    async def invert(self, request: Request) -> Response:
+        check_json(request.headers)
+        asked = read_fields(Place, parse_object(await request.body()))
+        held = self._photos.find(request.path_params["photo"])
+        desk = await run_in_threadpool(self.desks.invert, held, asked)
         return _json({"key": desk.key}, 201)
 
     async def look(self, request: Request) -> Response:

@@ -9,6 +9,7 @@ const KINDS = [
   { name: "drag.gif", text: "GIF", label: "Save the way there as an animated GIF", moved: true },
   { name: "drag.webp", text: "WebP", label: "Save the way there as an animated WebP", moved: true },
   { name: "latent.safetensors", text: "Latent", label: "Save the latent code" },
+  { name: "adapter.safetensors", text: "Adapter", label: "Save the photo's adapter", portrait: true },
   { name: "recipe.json", text: "Recipe", label: "Save the recipe that makes it again", moved: true },
 ];
 
@@ -21,9 +22,10 @@ export class Exports {
     this.element = h("section.drag-part", { "aria-label": "Save" }, h("h2", {}, "Save"), h("div.row.wrap", {}, ...this.buttons));
   }
 
-  show(key, { open, moment }) {
+  show(key, { open, moment, portrait }) {
     this.key = key;
     this.buttons.forEach((one, index) => {
+      one.hidden = Boolean(KINDS[index].portrait) && !portrait;
       one.disabled = !open || this.busy || (KINDS[index].moved && moment === 0);
     });
   }

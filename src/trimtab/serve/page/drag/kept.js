@@ -5,18 +5,31 @@ import { button, h } from "../dom.js";
 import { ago, counted } from "../format.js";
 import { addressOf } from "./live.js";
 
+const SHOWN = 8;
+
 export class Kept {
   /** @param {{removed: (key: string) => void, failed: (failure: object) => void}} told */
   constructor(told) {
     this.told = told;
     this.list = h("ul.drag-kept");
-    this.element = h("section.drag-part", { "aria-label": "Kept drags", hidden: true }, h("h2", {}, "Kept"), this.list);
+    this.more = h("button.quiet.small", { type: "button", onclick: () => this.showAll() });
+    this.element = h("section.drag-part", { "aria-label": "Kept drags", hidden: true }, h("h2", {}, "Kept"), this.list, this.more);
   }
 
   /** @param {object[]} sessions as the server lists them @param {string} key of the one that is shown */
   show(sessions, key) {
+    this.sessions = sessions;
+    this.key = key;
+    const shown = this.all ? sessions : sessions.filter((one, index) => index < SHOWN || one.key === key);
     this.element.hidden = sessions.length === 0;
-    this.list.replaceChildren(...sessions.map((one) => this.row(one, one.key === key)));
+    this.more.hidden = shown.length === sessions.length;
+    this.more.textContent = `Show all ${sessions.length}`;
+    this.list.replaceChildren(...shown.map((one) => this.row(one, one.key === key)));
+  }
+
+  showAll() {
+    this.all = true;
+    this.show(this.sessions, this.key);
   }
 
   row({ key, generator, seed, steps, changed }, current) {

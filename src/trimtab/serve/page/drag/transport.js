@@ -6,11 +6,11 @@ import { counted, whole } from "../format.js";
 const ENDS = { arrived: "Arrived", lost: "Stopped: the points that are left are lost", steps: "Stopped at the limit of steps; start goes on" };
 
 export class Transport {
-  /** @param {{start: () => void, pause: () => void, step: () => void, undo: () => void, redo: () => void, goTo: (moment: number) => void, split: (share: number) => void}} actions */
+  /** @param {{start: () => void, pause: () => void, step: () => void, cancel: () => void, undo: () => void, redo: () => void, goTo: (moment: number) => void, split: (share: number) => void}} actions */
   constructor(actions) {
     this.actions = actions;
     this.running = false;
-    this.go = h("button.primary.drag-go", { type: "button", onclick: () => (this.running ? actions.pause() : actions.start()) });
+    this.go = h("button.primary.drag-go", { type: "button", onclick: () => (this.inverting ? actions.cancel() : this.running ? actions.pause() : actions.start()) });
     this.step = button({ icon: "step", label: "One step", kind: "quiet.edged", onclick: () => actions.step() });
     this.undo = button({ icon: "undo", label: "Undo one step", kind: "quiet.edged", onclick: () => actions.undo() });
     this.redo = button({ icon: "redo", label: "Redo one step", kind: "quiet.edged", onclick: () => actions.redo() });
@@ -30,11 +30,12 @@ export class Transport {
   show(status, points) {
     const open = Boolean(status) && ["idle", "running"].includes(status.state);
     this.running = status?.state === "running";
+    this.inverting = status?.state === "inverting";
     this.showGo();
     const moment = status?.moment ?? 0;
     const moments = status?.moments ?? 1;
     const ready = open && (points.changed ? points.count > 0 : status.edit !== null && !["arrived", "lost"].includes(status.end));
-    this.go.disabled = !(ready || this.running);
+    this.go.disabled = !(ready || this.running || this.inverting);
     this.step.disabled = !ready || this.running;
     this.undo.disabled = !open || moment === 0;
     this.redo.disabled = !open || moment >= moments - 1;
@@ -47,7 +48,7 @@ export class Transport {
   }
 
   showGo() {
-    const [name, text] = this.running ? ["pause", "Pause"] : ["play", "Start"];
+    const [name, text] = this.inverting ? ["close", "Cancel"] : this.running ? ["pause", "Pause"] : ["play", "Start"];
     if (this.go.textContent === text) return;
     this.go.replaceChildren(icon(name), h("span", {}, text));
   }
@@ -56,7 +57,8 @@ export class Transport {
 function words(status, points) {
   if (!status) return "Connecting";
   const { progress, state, end, step, shared } = status;
-  if (progress) return `${progress.what}: ${whole(progress.done)} of ${whole(progress.of)}`;
+  if (progress?.of === 1) return progress.what;
+  if (progress) return `${progress.what}: ${whole(progress.done)} of ${whole(progress.of)}${progress.psnr_db ? `, ${progress.psnr_db.toFixed(1)} dB to the photo` : ""}`;
   if (state === "loading") return "Loading the generator";
   if (state === "failed") return "";
   const turns = shared ? ". Another picture is being worked on; they take turns" : "";

@@ -7,6 +7,7 @@ import { Kept } from "../drag/kept.js";
 import { Live, addressOf } from "../drag/live.js";
 import { Mask } from "../drag/mask.js";
 import { Pictures } from "../drag/pictures.js";
+import { Photo } from "../drag/photo.js";
 import { PointList } from "../drag/pointlist.js";
 import { Points } from "../drag/points.js";
 import { Stage } from "../drag/stage.js";
@@ -47,17 +48,20 @@ class DragView {
       step: () => this.pull("step"),
       pause: () => this.live?.say({ do: "pause" }),
       undo: () => this.travel({ do: "undo" }),
+      cancel: () => this.kept.remove(this.key),
       redo: () => this.travel({ do: "redo" }),
       goTo: (moment) => this.travel({ do: "go_to", moment }),
       split: (share) => this.divide(share),
     });
-    this.tools = new Tools({ mode: (mode) => this.stage.choose(mode), size: (size) => this.widen(size), invert: () => this.repaint("invert"), clear: () => this.repaint("clear") });
+    this.tools = new Tools({ mode: (mode) => this.stage.choose(mode), size: (size) => Object.assign(this.stage, { brush: size }), invert: () => this.repaint("invert"), clear: () => this.repaint("clear") });
     this.pictures = new Pictures({ begin: (asked) => this.begin(asked), failed: (failure) => this.tell(failure) });
+    this.photo = new Photo({ generator: () => this.pictures.chosen.generator, begun: (key) => this.show(key), strength: (value) => this.live?.say({ do: "strength", value }) });
     this.exports = new Exports((failure) => this.tell(failure));
     this.kept = new Kept({ removed: (key) => this.removed(key), failed: (failure) => this.tell(failure) });
     this.trouble = h("div.drag-trouble");
-    const parts = [this.tools, this.list, this.pictures, this.exports, this.kept].map(({ element }) => element);
+    const parts = [this.tools, this.list, this.pictures, this.photo, this.exports, this.kept].map(({ element }) => element);
     this.element = h("div.drag", {}, h("div.drag-desk", {}, this.trouble, this.stage.element, this.transport.element), h("div.drag-panel", {}, ...parts));
+    this.photo.takeDrops(this.element);
     this.onKey = (event) => this.typed(event);
     addEventListener("keydown", this.onKey);
     this.arrange();
@@ -90,12 +94,17 @@ class DragView {
     try {
       const { key } = await (await call("/api/drag/sessions", { method: "POST", body: asked })).json();
       if (this.closed || this.beginning !== asked) return;
-      history.replaceState(null, "", `#/drag/${key}`);
-      this.connect(key);
-      this.look();
+      this.show(key);
     } catch (error) {
       this.tell(failureOf(error));
     }
+  }
+
+  /** Go to a session that was begun just now. */
+  show(key) {
+    history.replaceState(null, "", `#/drag/${key}`);
+    this.connect(key);
+    this.look();
   }
 
   connect(key) {
@@ -103,6 +112,7 @@ class DragView {
     this.key = key;
     this.status = null;
     this.fresh = true;
+    this.stage.forget();
     this.points.forget();
     this.tell(null);
     this.live = new Live(key, {
@@ -202,10 +212,6 @@ class DragView {
     this.arrange();
   }
 
-  widen(size) {
-    this.stage.brush = size;
-  }
-
   divide(share) {
     this.stage.split = share;
     this.stage.draw();
@@ -218,7 +224,8 @@ class DragView {
     this.transport.show(status, { count: points.all.length, changed });
     this.list.show();
     this.tools.show(this.mask.used);
-    this.exports.show(this.key, { open: ["idle", "running"].includes(status?.state), moment: status?.moment ?? 0 });
+    this.exports.show(this.key, { open: ["idle", "running"].includes(status?.state), moment: status?.moment ?? 0, portrait: Boolean(status?.portrait) });
+    this.photo.show(status?.portrait ?? null);
     this.element.dataset.state = status?.state ?? "loading";
     if (status?.moment === 0 && this.stage.split) this.divide((this.transport.split.value = 0));
     this.stage.draw();
