@@ -29,7 +29,12 @@ class Moments:
 
 
 def adam(
-    value: Float32[Tensor, "groups width"], grad: Float32[Tensor, "groups width"], moments: Moments, lr: float
+    value: Float32[Tensor, "groups width"],
+    grad: Float32[Tensor, "groups width"],
+    moments: Moments,
+    lr: float,
+    *,
+    decay_second: float = DECAY_SECOND,
 ) -> tuple[Float32[Tensor, "groups width"], Moments]:
     """Take one step.
 
@@ -37,6 +42,6 @@ def adam(
     """
     steps = moments.steps + 1
     first = DECAY_FIRST * moments.first + (1 - DECAY_FIRST) * grad
-    second = DECAY_SECOND * moments.second + (1 - DECAY_SECOND) * grad * grad
-    scale = (second / (1 - DECAY_SECOND**steps)).sqrt() + TINY
+    second = decay_second * moments.second + (1 - decay_second) * grad * grad
+    scale = (second / (1 - decay_second**steps)).sqrt() + TINY
     return value - lr / (1 - DECAY_FIRST**steps) * first / scale, Moments(first, second, steps)

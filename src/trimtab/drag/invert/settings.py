@@ -39,7 +39,7 @@ class InvertSettings:
     own_share: float = 0.3
     together: float = 1e-5
     near_guess: float = 1e-5
-    adapter_lr: float = 8e-3
+    adapter_lr: float = 6e-3
     rank: int = 64
     part_px: int = 512
     look_every: int = 10
