@@ -5,6 +5,7 @@ discriminator, so that it is a neural renderer with a generator's anatomy, and n
 
     python bench/training/distil_cartoon.py --out runs/cartoon            # about an hour of one core; may be repeated
     python bench/training/distil_cartoon.py --out runs/cartoon --export src/trimtab/assets/cartoon
+    python bench/training/distil_cartoon.py --out runs/cartoon --sheet docs/images/face-world.png
 
 Run again it goes on from its last checkpoint. First a pool of pictures is drawn into ``--out``; training sees each as
 it is and mirrored.
@@ -29,11 +30,14 @@ from cartoon_net import CartoonNet
 from trimtab.drag.face_world.landmarks import LANDMARKS, landmarks
 from trimtab.drag.face_world.parameters import WIDTH, mirrored, normalised, parameters
 from trimtab.drag.face_world.render import render
+from trimtab.drag.picture import write_png
+from trimtab.models.stylegan.config import STYLEGAN2, TENSORS_NAME
 from trimtab.models.stylegan.load import load_generator, write_generator
 from trimtab.models.stylegan.preview import psnr
 from trimtab.models.stylegan.stylegan2 import Sizes
 from trimtab.store.cards import Card, write_card
 from trimtab.store.durable import hash_file
+from trimtab.store.whole import whole_folder
 
 SIZES = Sizes(64, z_width=WIDTH, w_width=64, channel_base=3072, channel_max=128, mapping_layers=3, clamp=None)
 RESOLUTION = SIZES.resolution
@@ -64,18 +68,22 @@ def main(argv: list[str]) -> None:
     """Train, or write what was trained as a generator's folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--export", type=Path)
+    parser.add_argument("--export", type=Path, help="write what was trained as a generator's folder, and end")
+    parser.add_argument("--sheet", type=Path, help="draw faces and the network's below them into a PNG, and end")
     given = parser.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
     net = CartoonNet(SIZES, hints=HINTS, seed=0)
     state = load(given.out, net)
-    if given.export:
-        return export(net, state, given.export)
+    if given.export or given.sheet:
+        if given.export:
+            export(net, state, given.export)
+        if given.sheet:
+            write_png(given.sheet, sheet(net, state))
+        return
     latents, pool = drawn(given.out)
     train(net, state, latents, pool, given)
-    return None
 
 
 def drawn(out: Path) -> tuple[Tensor, np.ndarray]:
@@ -230,12 +238,29 @@ def load(out: Path, net: CartoonNet) -> State:
 @torch.no_grad()
 def quality(net: CartoonNet, state: State) -> float:
     """Give the mean PSNR, in dB, of the averaged network's pictures of faces that it has not seen."""
-    latents = unseen()
+    wanted, made = render(parameters(unseen()), resolution=RESOLUTION), made_by(net, state)
+    return sum(psnr(a[None], b[None]) for a, b in zip(made, wanted, strict=True)) / len(made)
+
+
+def made_by(net: CartoonNet, state: State) -> Tensor:
+    """Give the averaged network's pictures of the faces that it has not seen."""
     own, net.tensors = net.tensors, state.average
-    made = net.pictures(net.map(latents), upto=RESOLUTION)[0][RESOLUTION].clamp(-1, 1)
+    made = net.pictures(net.map(unseen()), upto=RESOLUTION)[0][RESOLUTION].clamp(-1, 1)
     net.tensors = own
-    drawn = render(parameters(latents), resolution=RESOLUTION)
-    return sum(psnr(a[None], b[None]) for a, b in zip(made, drawn, strict=True)) / len(latents)
+    return made
+
+
+@torch.no_grad()
+def sheet(net: CartoonNet, state: State) -> Tensor:
+    """Give two rows of unseen faces, each as drawn above and as the network makes it below, as one picture."""
+    wanted, made = render(parameters(unseen()), resolution=RESOLUTION), made_by(net, state)
+    half = len(made) // 2
+    rows = [part[start : start + half] for start in (0, half) for part in (wanted, made)]
+    return (
+        torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)[None]
+        .repeat_interleave(2, 2)
+        .repeat_interleave(2, 3)
+    )
 
 
 def unseen() -> Tensor:
@@ -244,20 +269,20 @@ def unseen() -> Tensor:
     return normalised(torch.stack(rows))
 
 
-def export(net: CartoonNet, state: State, folder: Path) -> None:
-    """Write the averaged network as a generator's folder with its card."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_generator(folder, SIZES, net.export({name: state.average[name] for name in net.tensors}))
+def export(net: CartoonNet, state: State, out: Path) -> None:
+    """Write the averaged network as a generator's folder, which must not exist yet, with its card."""
     decibels = quality(net, state)
     note = (
         "Drawn faces of 64 x 64, trained by regression to the renderer of trimtab.drag.face_world, without a "
         f"discriminator: no GAN. {state.step} steps; {decibels:.1f} dB on {len(UNSEEN)} unseen faces. No photograph "
         "and no other network had a part in it."
     )
-    digest = hash_file(folder / "generator.safetensors").sha256
-    write_card(folder, Card("cartoon", "stylegan2", "bench/training/distil_cartoon.py", "Apache-2.0", digest, note))
-    load_generator(folder)
-    print(f"{folder}: {decibels:.2f} dB, SHA-256 {digest}")
+    with whole_folder(out) as folder:
+        write_generator(folder, SIZES, net.export({name: state.average[name] for name in net.tensors}))
+        digest = hash_file(folder / TENSORS_NAME).sha256
+        write_card(folder, Card("cartoon", STYLEGAN2, "bench/training/distil_cartoon.py", "Apache-2.0", digest, note))
+    load_generator(out)
+    print(f"{out}: {decibels:.2f} dB, SHA-256 {digest}")
 
 
 if __name__ == "__main__":

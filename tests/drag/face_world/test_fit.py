@@ -18,8 +18,8 @@ from trimtab.drag.face_world.render import render
 @cache
 def edited() -> tuple[torch.Tensor, Fit]:
     """Give the numbers of faces that were changed visibly, and the fit to their pictures from the unchanged ones."""
-    start = faces(6, seed=4)
-    moved = 0.75 * start + 0.4 * faces(6, seed=5)
+    start = faces(4, seed=4)
+    moved = 0.75 * start + 0.4 * faces(4, seed=5)
     return parameters(moved), fit_faces(render(parameters(moved)), start=start)
 
 
@@ -31,7 +31,7 @@ def test_a_fit_finds_the_landmarks_of_a_picture_that_was_drawn():
 
 def test_the_start_was_far_from_what_was_found():
     values, _ = edited()
-    start = landmarks(parameters(faces(6, seed=4)), resolution=64)
+    start = landmarks(parameters(faces(4, seed=4)), resolution=64)
     assert (start - landmarks(values, resolution=64)).norm(dim=2).mean() > 1.5
 
 

@@ -35,8 +35,8 @@ class FitSettings:
         tether: pull towards the start, for numbers that the picture does not show.
     """
 
-    steps: int = 120
-    lr: float = 0.10
+    steps: int = 60
+    lr: float = 0.15
     supersampling: int = 1
     tether: float = 1e-4
 
