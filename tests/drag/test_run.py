@@ -140,7 +140,7 @@ WRONG = [
     ([*POINTS, "--photo-square", "3,3,9"], "--photo-square without a photo"),
     ([*POINTS, "--photo", "none.jpg"], "no such file"),
     ([*POINTS, "--photo", "EMPTY"], "no face found in the photo. Place the square by hand"),
-    ([*POINTS, "--photo", "none.txt"], "none.txt: no such file"),
+    ([*POINTS, "--photo", "NOTES"], "is no picture that can be read whole"),
     ([*POINTS, "--photo", "EMPTY", "--photo-square", "3,3"], "expected are three or four numbers"),
     ([*POINTS, "--photo", "EMPTY", "--photo-square", "3,900,20"], "outside the photo of 64 x 64"),
     ([*POINTS, "--photo", "EMPTY", "--photo-square", "3,3,20", "--strength", "5"], "strength 5: allowed is 0 to 4"),
@@ -161,7 +161,8 @@ WRONG = [
 def test_a_wrong_request_is_one_line_and_writes_nothing(tiny, tmp_path, capfd, words, said):
     Image.new("L", (64, 64)).save(tmp_path / "EMPTY", "png")
     Image.new("L", (32, 32), 255).save(tmp_path / "SMALL", "png")
-    places = [str(tmp_path / word) if word in ("EMPTY", "SMALL") else word for word in words]
+    (tmp_path / "NOTES").write_text("hello")
+    places = [str(tmp_path / word) if word in ("EMPTY", "SMALL", "NOTES") else word for word in words]
     assert command(["drag", str(tiny), *places, "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert said in one_line(capfd)
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from trimtab.core.errors import RangeError
+from trimtab.core.errors import FormatError, RangeError
 from trimtab.core.job import Event, Note, Progress, Saved
 from trimtab.drag.invert.align import Placement, align, find_face, open_photo
 from trimtab.drag.invert.run import invert
@@ -55,12 +55,15 @@ class Portrait:
 
         Raises:
             MissingError: there is no such file.
-            FormatError: it is no picture, or damaged.
-            RangeError: it is too large, shows no face, or the square or the strength is not allowed.
+            RangeError: it is no picture, damaged or too large, shows no face, or the square or the strength is not
+                allowed.
         """
         if not 0 <= request.strength <= MOST_STRENGTH:
             raise RangeError(f"strength {request.strength:g}: allowed is 0 to {MOST_STRENGTH:g}.")
-        photo = open_photo(request.path)
+        try:
+            photo = open_photo(request.path)
+        except FormatError as error:  # of what a person named just now: wrong use
+            raise RangeError(str(error)) from error
         self.request, self.generator = request, generator
         self.square = request.square or find_face(photo)
         self.picture: Float32[Tensor, "1 3 rows columns"] = align(photo, self.square, generator.resolution)
