@@ -154,23 +154,27 @@ def judge(faces: Faces, points: int, pairs: int) -> dict[str, Any]:
             print(f"{points} points: {number} of {pairs} pairs", file=sys.stderr, flush=True)
         if number == pairs:
             break
-    seen = [row for row in rows if None not in row["after px"].values()]
-    before = statistics.mean(row["before px"] for row in seen)
-    after = {side: statistics.mean(row["after px"][side] for row in seen) for side in SIDES}
-    median = statistics.median(row["after px"]["tracked"] / row["before px"] for row in seen)
+    return {"points": points, "pairs": len(rows), **figures(rows), "goal": GOALS[points], "paper": PAPER[points]}
+
+
+def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sum pairs up; each side over the pairs in whose picture a face is found after it."""
+    ratios, lost = {}, {}
+    for side in SIDES:
+        seen = [row for row in rows if row["after px"][side] is not None]
+        lost[side] = len(rows) - len(seen)
+        ratios[side] = sum(row["after px"][side] for row in seen) / sum(row["before px"] for row in seen)
+    tracked = [row["after px"]["tracked"] / row["before px"] for row in rows if row["after px"]["tracked"] is not None]
+    before = statistics.mean(row["before px"] for row in rows)
     return {
-        "points": points,
-        "pairs": len(seen),
-        "faces lost": len(rows) - len(seen),
         "no edit, px": round(before, 1),
-        **{f"{side}, px": round(px, 1) for side, px in after.items()},
-        "after / before": round(after["tracked"] / before, 3),
-        "goal": GOALS[points],
-        "paper": PAPER[points],
-        "median": round(median, 3),
-        "off / tracked": round(after["tracking off"] / after["tracked"], 2),
-        "tracker's own": round(statistics.mean(row["tracker px"] for row in seen) / before, 3),
-        "steps": round(statistics.mean(row["steps"] for row in seen), 1),
+        "after / before": round(ratios["tracked"], 3),
+        "median": round(statistics.median(tracked), 3),
+        "tracking off": round(ratios["tracking off"], 3),
+        "random walk": round(ratios["random walk"], 3),
+        "faces gone": ", ".join(f"{count} {side}" for side, count in lost.items() if count),
+        "tracker's own": round(statistics.mean(row["tracker px"] for row in rows) / before, 3),
+        "steps": round(statistics.mean(row["steps"] for row in rows), 1),
         "ends": " ".join(f"{sum(row['end'] == end for row in rows)} {end}" for end in ("arrived", "lost", "steps")),
     }
 
