@@ -20,13 +20,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import itertools
 import json
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,30 +32,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from _drag_parts import TRUNCATION, drag, mean_distance, outside_mask, settings_for, times, windows
 from _landmarks import MARKS, Landmarks
 from _table import print_table
 from trimtab.drag.adam import adam
 from trimtab.drag.edit import Edit
 from trimtab.drag.engine import Engine, Frame
-from trimtab.drag.mask import Mask
 from trimtab.drag.motion import step_vectors
-from trimtab.drag.picture import to_bytes, write_png
+from trimtab.drag.picture import write_png
 from trimtab.drag.recipe import Start
-from trimtab.drag.session import Session
-from trimtab.drag.settings import DragSettings, preset
 from trimtab.drag.stored import start_styles
 from trimtab.models.stylegan.generator import Generator
 from trimtab.models.stylegan.load import load_generator
 from trimtab.store.resolve import resolve
 
 PARTS = ("landmarks", "mask", "windows", "times")
-TRUNCATION = 0.7
 LEAST_PX = 15.0
 PAPER = {1: 0.19, 5: 0.27, 68: 0.30}
 GOALS = {1: "<= 0.30", 5: "<= 0.40", 68: "<= 0.25"}
 SIDES = ("tracked", "tracking off", "random walk")
-MASK_RADIUS_PX = 140
-TIMED_STEPS = 30
 
 
 def main(argv: list[str]) -> None:
@@ -127,19 +120,6 @@ class Faces:
                 yield seed, handles, targets
 
 
-def mean_distance(one: Tensor, two: Tensor) -> float:
-    """Give the mean distance of points, (points, 2) each."""
-    return float(torch.linalg.vector_norm(one - two, dim=1).mean())
-
-
-def settings_for(generator: Generator, points: int) -> DragSettings:
-    """Give the settings that the command takes by default."""
-    groups = len(generator.groups)
-    return preset(
-        "trimtab", resolution=generator.resolution, feature_sizes=generator.feature_sizes, groups=groups, points=points
-    )
-
-
 def judge(faces: Faces, points: int, pairs: int) -> dict[str, Any]:
     """Drag all pairs and give their row."""
     settings = settings_for(faces.generator, points).to_json()
@@ -204,19 +184,6 @@ def judge_pair(faces: Faces, name: str, handles: Tensor, targets: Tensor) -> dic
     }
 
 
-def drag(engine: Engine) -> Frame:
-    """Drag to the end."""
-    return follow(engine)[-1]
-
-
-def follow(engine: Engine) -> list[Frame]:
-    """Give all moments of a drag."""
-    frames = [engine.first()]
-    while not engine.end(frames[-1]):
-        frames.append(engine.advance(frames[-1]))
-    return frames
-
-
 class Untracked(Engine):
     """Never looks where a point is: each is assumed to go to its target evenly, and to be there after so many steps."""
 
@@ -241,125 +208,6 @@ def walk(engine: Engine, steps: int, seed: int) -> Tensor:
     for _ in range(steps):
         value, moments = adam(value, torch.randn(value.shape, generator=draw), moments, engine.settings.lr)
     return value
-
-
-def nose_edit(generator: Generator, settings: DragSettings, mask: Mask | None = None) -> Edit:
-    """Ask for the middle of the face to go up and left by a twentieth of the picture."""
-    middle, way = generator.resolution * 0.55, generator.resolution * 0.05
-    handle = (generator.resolution * 0.5, middle)
-    return Edit((handle,), ((handle[0] - way, handle[1] - way),), settings, mask)
-
-
-@torch.no_grad()
-def outside_mask(generator: Generator) -> list[dict[str, Any]]:
-    """Measure what changes where a mask forbids it."""
-    settings = settings_for(generator, 1)
-    rows = torch.arange(generator.resolution)[:, None] - generator.resolution * 0.55
-    columns = torch.arange(generator.resolution)[None] - generator.resolution * 0.5
-    movable = rows**2 + columns**2 <= MASK_RADIUS_PX**2
-    outside, inside = [], []
-    for seed in range(8):
-        session = Session(generator, start_styles(generator, Start(seed, TRUNCATION)))
-        before = to_bytes(session.picture()).float()
-        session.begin(nose_edit(generator, settings, Mask(movable)))
-        while not session.take.engine.end(session.frame):
-            with torch.enable_grad():
-                session.advance()
-        change = (to_bytes(session.picture()).float() - before).abs().mean(dim=2)
-        outside.append(float(change[~movable].mean()))
-        inside.append(float(change[movable].mean()))
-    return [
-        {
-            "what": "change of a picture by a masked drag, of 255",
-            "faces": len(outside),
-            "outside, mean": round(statistics.mean(outside), 3),
-            "outside, worst": round(max(outside), 3),
-            "inside, mean": round(statistics.mean(inside), 1),
-            "goal": "outside <= 4",
-        }
-    ]
-
-
-def windows(generator: Generator) -> list[dict[str, Any]]:
-    """Compare the windowed engine with the whole one: step by step from the same moments, and each on its own path."""
-    rows = []
-    start = start_styles(generator, Start(7, TRUNCATION))
-    for points in (1, 5):
-        edit = several(generator, replace(settings_for(generator, points), max_steps=20), points)
-        parts, whole = (Engine(generator, start, edit, windowed=windowed) for windowed in (True, False))
-        alone = follow(parts)
-        path, step_gaps, step_px = follow(whole), [], []
-        for before, after in itertools.pairwise(path):
-            step = parts.advance(before)
-            step_gaps.append(styles_gap(parts, step, whole, after))
-            step_px.append(mean_distance(step.points, after.points))
-        rows.append(
-            {
-                "points": points,
-                "a step, styles": f"{max(step_gaps):.0e}",
-                "a step, px": f"{max(step_px):.0e}",
-                "goal": "1e-4",
-                "steps": len(path) - 1,
-                "whole path, styles": f"{styles_gap(parts, alone[-1], whole, path[-1]):.0e}",
-                "whole path, px": f"{mean_distance(alone[-1].points, path[-1].points):.0e}",
-            }
-        )
-    return rows
-
-
-def styles_gap(one: Engine, at_one: Frame, two: Engine, at_two: Frame) -> float:
-    """Give the largest difference of styles, in units of the largest change since the start."""
-    first, second = one.w_plus(at_one.offsets), two.w_plus(at_two.offsets)
-    return float((first - second).abs().max() / (second - two.start).abs().max())
-
-
-def several(generator: Generator, settings: DragSettings, points: int) -> Edit:
-    """Give the nose edit, or one of the whole face to the left."""
-    if points == 1:
-        return nose_edit(generator, settings)
-    side = generator.resolution
-    handles = tuple(
-        (side * x, side * y) for x, y in ((0.35, 0.47), (0.65, 0.47), (0.5, 0.58), (0.42, 0.7), (0.58, 0.7))
-    )
-    return Edit(handles, tuple((x - side * 0.03, y) for x, y in handles), settings)
-
-
-def times(generator: Generator) -> list[dict[str, Any]]:
-    """Time steps, each with the preview that is shown after it, and whole drags until they arrive."""
-    start = start_styles(generator, Start(7, TRUNCATION))
-    with torch.no_grad():
-        preview = generator.preview_near(start, generator.image(start))
-    rows = []
-    for what, points, windowed, goal in (
-        ("step, whole map", 1, False, "120 ms"),
-        ("step, windows", 1, True, "70 ms"),
-        ("step, windows", 5, True, ""),
-    ):
-        settings = replace(settings_for(generator, points), max_steps=TIMED_STEPS, stop_px=0.01)
-        engine = Engine(generator, start, several(generator, settings, points), windowed=windowed)
-        rows.append(timed_steps(engine, preview) | {"what": what, "points": points, "goal": goal})
-    for points, goal in ((1, "4 s"), (5, "8 s")):
-        engine = Engine(generator, start, several(generator, settings_for(generator, points), points))
-        began = time.perf_counter()
-        last = drag(engine)
-        seconds = time.perf_counter() - began
-        found = {"ms": round(seconds * 1000), "CPU ms": None, "steps": last.number}
-        rows.append(found | {"what": f"a drag, until it {engine.end(last)}", "points": points, "goal": goal})
-    columns = ("what", "points", "ms", "CPU ms", "steps", "goal")
-    return [{name: row[name] for name in columns} for row in rows]
-
-
-def timed_steps(engine: Engine, preview: Callable[..., Tensor]) -> dict[str, Any]:
-    """Give the median time of a step with its preview."""
-    frame, wall, cpu = engine.first(), [], []
-    while not engine.end(frame):
-        began, worked = time.perf_counter(), time.process_time()
-        frame = engine.advance(frame)
-        with torch.no_grad():
-            preview(engine.features(frame))
-        wall.append(1000 * (time.perf_counter() - began))
-        cpu.append(1000 * (time.process_time() - worked))
-    return {"ms": round(statistics.median(wall), 1), "CPU ms": round(statistics.median(cpu), 1), "steps": len(wall)}
 
 
 if __name__ == "__main__":
