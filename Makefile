@@ -21,7 +21,7 @@ help:
 demo: $(VENV)/.model
 	$(BIN)/trimtab demo
 
-test: $(VENV)/.test-extras $(VENV)/.assets $(VENV)/.model lint
+test: $(VENV)/.test-extras $(VENV)/.assets $(VENV)/.model $(VENV)/.face lint
 	$(PYTEST) -m 'not peers' tests
 
 quick: $(VENV)/.test-extras lint

@@ -12,7 +12,7 @@ from trimtab.drag.sampling import Lattice, MapPart
 from trimtab.drag.settings import DragSettings
 from trimtab.drag.track import Found, Template, lost, make_template, track
 
-SETTINGS = DragSettings(search_px=6.0, search_grid_px=1.0, radius_px=2.0)
+SETTINGS = DragSettings(search_px=6.0, search_grid_px=1.0, radius_px=2.0, lost_ratio=1.0)
 
 
 def texture(shift: tuple[int, int] = (0, 0)) -> MapPart:
