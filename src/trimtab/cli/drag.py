@@ -38,11 +38,12 @@ def drag(
     from trimtab.core.device import pick
     from trimtab.core.interrupt import Interrupted
     from trimtab.drag.invert.portrait import PhotoRequest
+    from trimtab.drag.invert.settings import InvertSettings
     from trimtab.drag.run import DragRequest, run
-    from trimtab.drag.settings import read_change
     from trimtab.store.resolve import resolve
 
-    changes = dict(read_change(word) for word in settings or ())
+    changes, of_photo = _changes(settings or [])
+    inverting = InvertSettings(**of_photo) if of_photo else None
     if steps is not None:
         changes["max_steps"] = steps
     if not 0 <= truncation <= 2:
@@ -51,6 +52,8 @@ def drag(
         raise RangeError("no --handle and no --target: give both, such as --handle 515,790 --target 515,822.")
     if photo is None and photo_square is not None:
         raise RangeError("--photo-square without a photo. Give the photo with --photo.")
+    if photo is None and of_photo:
+        raise RangeError(f"--set {min(of_photo)} is about a photo. Give one with --photo.")
     if photo is not None and latent is not None:
         raise RangeError("--photo and --latent are two starts. Give one of them.")
     request = DragRequest(
@@ -61,7 +64,7 @@ def drag(
         tuple(_point(text, "--target") for text in target or ()),
         seed=seed,
         latent=latent,
-        photo=None if photo is None else PhotoRequest(photo, _square(photo_square), strength),
+        photo=None if photo is None else PhotoRequest(photo, _square(photo_square), strength, inverting),
         truncation=truncation,
         mask=mask,
         preset=preset,
@@ -88,6 +91,17 @@ def _summary(values: dict[str, Any]) -> str:
     }
     way = f"{values['distance_before_px']:.1f} px -> {values['distance_after_px']:.1f} px by the tracker"
     return f"  {ends[values['end']]} after {values['steps']} steps; mean distance {way}"
+
+
+def _changes(words: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read settings of the drag, and of the inversion of a photo; no name is of both."""
+    from trimtab.drag.invert.settings import invert_kinds
+    from trimtab.drag.settings import read_change, setting_kinds
+
+    of_photos = invert_kinds()
+    read = dict(read_change(word, {**of_photos, **setting_kinds()}) for word in words)
+    inverting = {name: value for name, value in read.items() if name in of_photos}
+    return {name: value for name, value in read.items() if name not in of_photos}, inverting
 
 
 def _point(text: str, option: str) -> tuple[float, float]:

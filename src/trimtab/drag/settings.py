@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -138,14 +138,18 @@ def read_settings(document: dict[str, Any]) -> DragSettings:
     return DragSettings(**{name: kinds[name](value) for name, value in document.items()})
 
 
-def read_change(word: str) -> tuple[str, bool | int | float | str]:
+def read_change(word: str, kinds: Mapping[str, type] | None = None) -> tuple[str, bool | int | float | str]:
     """Read a single setting of the form ``key=value``.
+
+    Args:
+        word: as it was typed.
+        kinds: types by name; those of ``DragSettings`` where None.
 
     Raises:
         RangeError: there is no such setting, or the value is of another type.
     """
     name, equals, text = word.partition("=")
-    kinds = setting_kinds()
+    kinds = kinds or setting_kinds()
     if not equals:
         raise RangeError(f"--set {word!r:.80}: expected is key=value.")
     if name not in kinds:

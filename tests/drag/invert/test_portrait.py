@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from dragging import generator_folder
+from one_line import one_line
+from trimtab.cli.main import run as main
 from trimtab.core.errors import FormatError, MissingError, RangeError
 from trimtab.core.job import Note, Progress, result_of
 from trimtab.drag.invert.align import Placement
@@ -123,3 +125,18 @@ def test_another_square_or_strength_is_another_drag(tiny, photo, dragged, change
     with pytest.raises(RangeError, match=r"holds (another drag|the inversion of another picture)"):
         list(run(request_of(tiny, photo, dragged, **changes)))
     assert json.loads((dragged / "recipe.json").read_text()) == before
+
+
+def test_settings_of_the_inversion_are_set_like_those_of_the_drag(tiny, photo, tmp_path, capfd):
+    words = ["guesses=4", "style_steps=4", "detail_steps=1", "adapter_steps=3", "rank=2", "part_px=32"]
+    settings = [part for word in words for part in ("--set", word)]
+    command = ["drag", str(tiny), "--photo", str(photo), "--photo-square", "45,40,64,3", "--out", str(tmp_path / "out")]
+    assert main([*command, *settings, "--json"]) == 0
+    events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert {event["total"] for event in events if event["event"] == "progress"} >= {3, 4}
+
+
+def test_a_setting_of_the_inversion_without_a_photo_is_refused(tiny, tmp_path, capfd):
+    command = ["drag", str(tiny), "--handle", "8,8", "--target", "9,8", "--out", str(tmp_path / "out")]
+    assert main([*command, "--set", "adapter_steps=3"]) == 2
+    assert "adapter_steps is about a photo" in one_line(capfd)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from trimtab.core.errors import RangeError
@@ -57,6 +57,11 @@ class InvertSettings:
                 raise RangeError(f"{name} {value}: allowed is {least:g} to {most:g}.")
         if self.detail_steps > self.style_steps:
             raise RangeError(f"detail_steps {self.detail_steps}: allowed is 0 to style_steps, {self.style_steps}.")
+
+
+def invert_kinds() -> dict[str, type]:
+    """Give the type of every setting."""
+    return {name: type(value) for name, value in asdict(InvertSettings()).items()}
 
 
 LIMITS: Final[dict[str, tuple[float, float]]] = {
