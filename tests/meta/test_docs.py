@@ -14,6 +14,7 @@ import pytest
 import typer
 
 import tiny
+from trimtab.cli.drag import read_changes
 from trimtab.cli.main import CLICK_ERROR, app
 from trimtab.train.settings import RECIPES, read_settings
 
@@ -89,7 +90,10 @@ def test_a_path_that_is_named_exists(path):
 @pytest.mark.parametrize("line", cases(INDENTED, "trimtab "))
 def test_a_command_parses(line):
     command, params = parse(shlex.split(line)[1:])
-    if words := params.get("settings"):
+    words = params.get("settings") or []
+    if command == "drag":
+        read_changes(words)
+    elif words:
         read_settings(words=words)
     assert command
 

@@ -42,7 +42,7 @@ def drag(
     from trimtab.drag.run import DragRequest, run
     from trimtab.store.resolve import resolve
 
-    changes, of_photo = _changes(settings or [])
+    changes, of_photo = read_changes(settings or [])
     inverting = InvertSettings(**of_photo) if of_photo else None
     if steps is not None:
         changes["max_steps"] = steps
@@ -93,8 +93,12 @@ def _summary(values: dict[str, Any]) -> str:
     return f"  {ends[values['end']]} after {values['steps']} steps; mean distance {way}"
 
 
-def _changes(words: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read settings of the drag, and of the inversion of a photo; no name is of both."""
+def read_changes(words: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read settings of the drag, and of the inversion of a photo; no name is of both.
+
+    Raises:
+        RangeError: there is no such setting, or the value is of another type.
+    """
     from trimtab.drag.invert.settings import invert_kinds
     from trimtab.drag.settings import read_change, setting_kinds
 
