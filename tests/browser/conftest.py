@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 import live_drag
 import serving
+from drag_gestures import ready
 from needs import need
 from run_folders import write_run
 from serving import Running
@@ -61,10 +62,27 @@ def blank(browser: Browser, server: Running) -> Iterator[Page]:
     page.close()
 
 
+class Problems:
+    """What went wrong in pages. A test that brings trouble about says so first: a browser may tell of it late."""
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+        self._expected: list[str] = []
+
+    def note(self, told: str) -> None:
+        self._told.append(told)
+
+    def expect(self, *parts: str) -> None:
+        """Let whatever holds one of these words pass."""
+        self._expected += parts
+
+    def unexpected(self) -> list[str]:
+        return [told for told in self._told if not any(part in told for part in self._expected)]
+
+
 @pytest.fixture
-def problems() -> list[str]:
-    """Everything that went wrong in pages; a test that brings trouble about clears what it expects."""
-    return []
+def problems() -> Problems:
+    return Problems()
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +96,7 @@ def contexts(browser: Browser) -> Iterator[dict[str, BrowserContext]]:
 
 @pytest.fixture
 def opening(
-    browser: Browser, server: Running, problems: list[str], contexts: dict[str, BrowserContext]
+    browser: Browser, server: Running, problems: Problems, contexts: dict[str, BrowserContext]
 ) -> Iterator[Opening]:
     """Give what opens the page in a browser that remembers nothing, with options of a browser's context."""
 
@@ -94,8 +112,8 @@ def opening(
         page.add_init_script(FORGET + f"localStorage['trimtab.sampling'] ??= {json.dumps(sampling)}")
         if clock:
             page.clock.install()  # so that the test can put it forward
-        page.on("console", lambda said: said.type in ("error", "warning") and problems.append(said.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda said: said.type in ("error", "warning") and problems.note(said.text))
+        page.on("pageerror", lambda error: problems.note(str(error)))
         page.on("request", lambda request: _check_address(request.url, url, problems))
         page.goto(f"{url}/{path}")
         return page
@@ -104,9 +122,15 @@ def opening(
     for context in contexts.values():
         for page in context.pages:
             page.close()
-    assert not problems
+    assert problems.unexpected() == []
 
 
-def _check_address(asked: str, url: str, problems: list[str]) -> None:
+@pytest.fixture
+def page(opening: Opening) -> Page:
+    """Give the drag view with its first picture."""
+    return ready(opening("#/drag"))
+
+
+def _check_address(asked: str, url: str, problems: Problems) -> None:
     if not asked.startswith((f"{url}/", "blob:", "data:")):
-        problems.append(f"asked somebody else: {asked}")
+        problems.note(f"asked somebody else: {asked}")

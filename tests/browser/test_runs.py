@@ -126,18 +126,18 @@ def test_settings_and_answers_are_shown_as_text(opening):
 
 
 def test_a_report_opens_in_a_tab_of_its_own_and_runs_nothing(opening, problems):
+    problems.expect("Content Security Policy")
     page = opening("#/runs/demo")
     with page.context.expect_page() as caught:
         page.get_by_role("link", name="Report").click()
     caught.value.wait_for_load_state()
     assert caught.value.title() == "report"
-    problems.clear()  # that its script was refused
 
 
 def test_a_run_that_is_unknown_is_told_in_words(opening, problems):
+    problems.expect("status of 404")
     page = opening("#/runs/demmo")
     expect(page.get_by_role("alert")).to_contain_text("Did you mean 'demo'?")
-    problems.clear()
 
 
 @pytest.mark.parametrize("name", ["<b>50% x", "ü?#&"])
