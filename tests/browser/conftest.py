@@ -23,8 +23,12 @@ DELAY_S = 0.008
 WAIT_MS = 8000
 USUAL = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce"}
 """Motion costs a machine without a GPU more than all else."""
-FORGET = "if (!sessionStorage.known) { localStorage.clear(); sessionStorage.known = 'here'; }"
-"""In a new tab; a reload remembers."""
+BEGIN = """
+if (location.protocol.startsWith("http")) {{
+  if (!sessionStorage.known) {{ localStorage.clear(); sessionStorage.known = "here"; }}
+  localStorage["trimtab.sampling"] ??= {sampling};
+}}"""
+"""Forget everything in a new tab; a reload remembers. A blank page has no storage."""
 Opening = Callable[..., Page]
 
 
@@ -109,7 +113,7 @@ def opening(
             contexts[named].set_default_timeout(WAIT_MS)
         page = contexts[named].new_page()
         sampling = json.dumps({"max_tokens": tokens, "seed": 1})
-        page.add_init_script(FORGET + f"localStorage['trimtab.sampling'] ??= {json.dumps(sampling)}")
+        page.add_init_script(BEGIN.format(sampling=json.dumps(sampling)))
         if clock:
             page.clock.install()  # so that the test can put it forward
         page.on("console", lambda said: said.type in ("error", "warning") and problems.note(said.text))

@@ -50,7 +50,9 @@ def test_a_token_that_is_asked_for_opens_the_socket_too(opening, problems, tmp_p
         page = opening("#/drag", url=guarded.url)
         page.get_by_role("textbox", name="Token").fill("a token/with=odd characters")
         page.get_by_role("button", name="Continue").click()
-        ready(page)
+        stroke(ready(page), (30, 30), (40, 30))
+        step(page)
+        expect(count(page)).to_have_text("2 of 2")
         page.goto("about:blank")
 
 

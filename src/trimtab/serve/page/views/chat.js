@@ -206,10 +206,15 @@ class Chat {
     else this.sidebar.draw(this.all, this.conversation.id);
   }
 
-  /** Whoever scrolls up to read is left there; at the end the page follows the text. */
+  /**
+   * Whoever scrolls up to read is left there; at the end the page follows the text.
+   * Only a way up counts: of the page's own scroll the browser tells late, when the text may have grown on.
+   */
   scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.log;
-    this.follows = scrollHeight - scrollTop - clientHeight < 48;
+    if (scrollHeight - scrollTop - clientHeight < 48) this.follows = true;
+    else if (scrollTop < this.top) this.follows = false;
+    this.top = scrollTop;
   }
 
   toEnd() {
