@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -64,3 +66,21 @@ def test_a_damaged_generation_config_is_named(tmp_path, text):
     (folder / GENERATION_NAME).write_text(text, encoding="utf-8")
     with pytest.raises(FormatError, match=GENERATION_NAME):
         end_tokens(folder, tiny.tokenizer())
+
+
+ANSWERING = """
+import sys
+from pathlib import Path
+from trimtab.models.decoders import load_decoder
+from trimtab.models.tokenizer import read_tokenizer
+folder = Path(sys.argv[1])
+read_tokenizer(folder).apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
+load_decoder(folder)
+slow = {"transformers.configuration_utils", "transformers.modeling_utils", "torch._dynamo", "torch.distributed.tensor"}
+sys.exit(f"imported {sorted(slow & sys.modules.keys())}" if slow & sys.modules.keys() else 0)
+"""
+
+
+def test_a_llama_answers_without_the_slow_half_of_the_libraries(tmp_path):
+    folder = tiny.llama_folder(tmp_path)
+    subprocess.run([sys.executable, "-c", ANSWERING, str(folder)], check=True)

@@ -52,10 +52,34 @@ def load_decoder(
         FormatError: a file is damaged, or an adapter does not fit.
         RangeError: no decoder can run such a network.
     """
-    net = load_network(folder, quantization=quantization)
+    net = load_to_answer(folder, adapters=adapters, quantization=quantization, device=device)
+    return decoder_of(net, exact=exact, head=head, name=folder.name)
+
+
+def load_to_answer(
+    folder: Path,
+    *,
+    adapters: Mapping[str, Path] | None = None,
+    quantization: Quantization | None = None,
+    device: torch.device | None = None,
+) -> nn.Module:
+    """Load a network and its adapters for ``decoder_of``, or to be run as it is where it is an encoder-decoder.
+
+    Args:
+        folder: as of ``load_decoder``, like all others.
+        adapters: PEFT folders by name.
+        quantization: of the linear weights.
+        device: the CPU where None.
+
+    Raises:
+        MissingError: a file is absent.
+        FormatError: a file is damaged, or an adapter does not fit.
+    """
+    place = device or torch.device("cpu")
+    net = load_network(folder, quantization=quantization, frame=place.type == "cpu")
     for name, path in (adapters or {}).items():
         load_adapter(net, path, adapter=name)
-    return decoder_of(net.to(device or torch.device("cpu")), exact=exact, head=head, name=folder.name)
+    return net.to(place)
 
 
 def decoder_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from trimtab.core.errors import FormatError
 from trimtab.models.config import CONFIG_NAME, LAYERS, read_model_config
+from trimtab.models.llama.description import describe
+from trimtab.models.llama.family import missing_code, unfit
+from trimtab.models.llama.network import LlamaNetwork
 from trimtab.models.names import absent_names, stored_names
 from trimtab.models.skeleton import auto_class, network_config, put, skeleton
 from trimtab.nn.experts import quantize_experts
@@ -37,7 +40,11 @@ class Quantization:
 
 
 def load_network(
-    folder: Path, *, quantization: Quantization | None = None, dtype: torch.dtype = torch.float32
+    folder: Path,
+    *,
+    quantization: Quantization | None = None,
+    dtype: torch.dtype = torch.float32,
+    frame: bool = False,
 ) -> nn.Module:
     """Load a model folder, frozen and in evaluation mode, on the CPU.
 
@@ -48,6 +55,8 @@ def load_network(
         folder: in transformers' layout with safetensors weights, plain or quantized by bitsandbytes or by trimtab.
         quantization: how to store the linear weights; None keeps them as they are.
         dtype: type of everything that is not quantized.
+        frame: whether a frame will do that holds the weights and is run by the lean decoder alone; what is no plain
+            network of the Llama family comes whole all the same.
 
     Raises:
         MissingError: a file is absent.
@@ -56,8 +65,9 @@ def load_network(
     """
     files = checkpoint_files(folder)
     _refuse_more_layers_than_tensors(folder, len(files))
-    net = skeleton(folder)
-    names = stored_names(net, (name for name in files if not is_companion(name)))
+    stored_here = [name for name in files if not is_companion(name)]
+    net = (_fitting_frame(folder, stored_here) if frame else None) or skeleton(folder)
+    names = stored_names(net, stored_here)
     if absent_names(net, names):
         return _load_through_transformers(folder, quantization, dtype)
     linears = {f"{name}.weight" for name in linear_names(net)} if quantization else set()
@@ -75,6 +85,15 @@ def load_network(
     if quantization is not None:
         quantize_experts(net, kind=quantization.kind, block_size=quantization.block_size, double=quantization.double)
     return net
+
+
+def _fitting_frame(folder: Path, stored: Iterable[str]) -> LlamaNetwork | None:
+    """Build a frame, if the lean decoder can run it and all its tensors are there under their own names."""
+    config = describe(folder)
+    if config is None or unfit(config) or missing_code():
+        return None
+    net = LlamaNetwork(config)
+    return None if absent_names(net, stored) else net
 
 
 def _read(name: str, files: Mapping[str, Path], opened: dict[Path, TensorFile]) -> dict[str, Tensor]:

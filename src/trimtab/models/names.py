@@ -25,7 +25,7 @@ def stored_names(net: nn.Module, stored: Iterable[str]) -> dict[str, str]:
     present = set(stored)
     found = {name: name for name in own if name in present}
     left = present - found.keys()
-    if len(found) == len(own) or not left:
+    if not left or not absent_names(net, found):
         return found
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightRenaming, rename_source_key

@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from trimtab.core.errors import RangeError
-from trimtab.models.decoders import decoder_of, end_tokens
-from trimtab.models.load import Quantization, load_network
-from trimtab.store.adapter import load_adapter
+from trimtab.models.decoders import decoder_of, end_tokens, load_to_answer
+from trimtab.models.load import Quantization
 from trimtab.text.encoder_decoder import EncoderDecoder
 from trimtab.text.engine import Engine, Event, Finished, Request, Sampling
 from trimtab.text.prompts import PromptWriter
@@ -91,9 +90,7 @@ class Speaker:
         """
         from trimtab.models.tokenizer import read_tokenizer
 
-        net = load_network(folder, quantization=quantization).to(device or torch.device("cpu"))
-        for name, path in (adapters or {}).items():
-            load_adapter(net, path, adapter=name)
+        net = load_to_answer(folder, adapters=adapters, quantization=quantization, device=device)
         tokenizer = read_tokenizer(folder)
         gc.freeze()  # the network lives as long as the process; the collector need not walk it for every token
         return cls(net, tokenizer, ends=end_tokens(folder, tokenizer))

@@ -15,6 +15,7 @@ from trimtab.kernels.ops import llama as native
 from trimtab.models.decoder import Read, State, check_adapter, check_fork, check_reads, closed_state, foreign_state
 from trimtab.models.llama.family import head_width, obstacle
 from trimtab.models.llama.pages import PagePool
+from trimtab.models.llama.rotation import rotation
 from trimtab.models.llama.weights import HeadForm, llama_factors, llama_weights
 
 MOST_TOKENS = 512
@@ -125,7 +126,7 @@ class LlamaDecoder:
         network: Any = net
         self.exact = exact
         self.window: int | None = int(network.config.max_position_embeddings)
-        self._rotary = network.model.rotary_emb
+        self._rope: Mapping[str, Any] = network.config.rope_parameters
         half = head_width(network.config) // 2
         # Untouched memory costs nothing: positions are filled in when a state comes near them.
         self._cosines, self._sines = torch.empty(self.window, half), torch.empty(self.window, half)
@@ -180,16 +181,14 @@ class LlamaDecoder:
         return logits
 
     def _rotate_up_to(self, position: int) -> None:
-        """Fill the rotary tables up to a position, from the network's own module."""
+        """Fill the rotary tables up to a position."""
         assert self.window is not None
         if position <= self._positions:
             return
         end = min(self.window, max(position, 2 * self._positions, MOST_TOKENS))
-        places = torch.arange(self._positions, end).unsqueeze(0)
-        cosines, sines = self._rotary(self._cosines, places)
-        half = self._cosines.shape[1]
-        self._cosines[self._positions : end] = cosines[0, :, :half]
-        self._sines[self._positions : end] = sines[0, :, :half]
+        here = slice(self._positions, end)
+        width = 2 * self._cosines.shape[1]
+        self._cosines[here], self._sines[here] = rotation(self._rope, width=width, first=self._positions, end=end)
         self._positions = end
 
 

@@ -1,4 +1,4 @@
-"""Which networks of transformers the lean decoder computes, and why it leaves another one alone."""
+"""Which networks the lean decoder computes, and why it leaves another one alone."""
 
 from __future__ import annotations
 
@@ -7,35 +7,37 @@ from typing import Any
 from torch import nn
 
 from trimtab.kernels.ops import llama as native
+from trimtab.models.llama.rotation import KIND, NEEDED
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """``model_type`` of the networks whose blocks are the same but for biases and norms of query and key."""
-
-STEADY_ROTATIONS = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary embedding whose angles depend on the position alone, not on the length of the text."""
 
 ACTIVATIONS = ("silu", "swish")
 
 
 def obstacle(net: nn.Module) -> str | None:
     """Tell in a few words why the lean decoder cannot run a network; None where it can."""
-    config: Any = getattr(net, "config", None)
-    family = getattr(config, "model_type", None)
     place = next((p.device.type for p in net.parameters()), "cpu")
     if place != "cpu":
         return f"it is on {place}"
+    return unfit(getattr(net, "config", None)) or _missing_part(net)
+
+
+def unfit(config: Any) -> str | None:
+    """Tell what a network's config asks for that the lean decoder does not compute; None where there is nothing."""
+    family = getattr(config, "model_type", None)
     if family not in FAMILIES:
         return f"its architecture is {family}, not one of {', '.join(FAMILIES)}"
     if config.hidden_act not in ACTIVATIONS:
         return f"its activation is {config.hidden_act}"
-    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if rotation not in STEADY_ROTATIONS:
+    rotation = (getattr(config, "rope_parameters", None) or {}).get(KIND, "default")
+    if rotation not in NEEDED:
         return f"its rotary embedding is of the kind {rotation}"
     if len({layer_window(config, index) for index in range(config.num_hidden_layers)}) > 1:
         return "its layers see windows of different lengths"
     if head_width(config) % 2 or config.num_attention_heads // config.num_key_value_heads > native.MOST_GROUPED:
         return "its heads have an odd shape"
-    return _missing_part(net)
+    return None
 
 
 def missing_code() -> str | None:
@@ -59,5 +61,5 @@ def layer_window(config: Any, layer: int) -> int:
 
 def _missing_part(net: nn.Module) -> str | None:
     names = {name.rsplit(".", 1)[-1] for name, _ in net.named_modules()}
-    missing = {*native.LINEARS, "embed_tokens", "rotary_emb", "lm_head"} - names
+    missing = {*native.LINEARS, "embed_tokens", "lm_head"} - names
     return f"it has no {', '.join(sorted(missing))}" if missing else None

@@ -1,4 +1,4 @@
-"""Takes the weights of a transformers network apart for the lean decoder, without copying what can be borrowed."""
+"""Takes the weights of a network apart for the lean decoder, without copying what can be borrowed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def llama_weights(
         kv_heads=config.num_key_value_heads,
         head_width=head_width(config),
         eps=float(config.rms_norm_eps),
-        scale=float(model.layers[0].self_attn.scaling),
+        scale=head_width(config) ** -0.5,
         cosines=cosines,
         sines=sines,
         window=layer_window(config, 0),
