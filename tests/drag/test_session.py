@@ -16,7 +16,7 @@ from trimtab.drag.picture import write_png
 from trimtab.drag.recipe import RECIPE_NAME, Start, read_recipe
 from trimtab.drag.session import Place, Session
 from trimtab.drag.stored import (
-    LATENTS_NAME,
+    latents_path,
     load_session,
     read_latent,
     recipe_of,
@@ -45,6 +45,12 @@ def same(a: Frame, b: Frame) -> bool:
     pairs = [(a.offsets, b.offsets), (a.moments.first, b.moments.first), (a.moments.second, b.moments.second)]
     pairs += [(a.points, b.points), (a.sought, b.sought), (a.lost, b.lost)]
     return a.number == b.number and all(torch.equal(*pair) for pair in pairs)
+
+
+def more(made: Session) -> None:
+    """Begin another edit, of another point."""
+    made.begin(edit(net(), feature_size=16, handles=((10.0, 40.0),), targets=((10.0, 44.0),)))
+    made.advance()
 
 
 def png_hash(made: Session, path) -> str:
@@ -143,6 +149,52 @@ def test_a_windowed_session_goes_on_to_the_same_bits(tmp_path):
     assert same(again.advance(), expected)
 
 
+@pytest.mark.parametrize("undone", [1, 4])
+def test_a_crash_while_saving_after_an_undo_leaves_what_was_there(tmp_path, monkeypatch, undone):
+    """The other edit has as many frames, so that nothing but their values tells whose they are."""
+    made = session(steps=1)
+    more(made)
+    save(made, tmp_path)
+    expected = made.frame
+    for _ in range(undone):
+        made.undo()
+    more(made)
+
+    def crash(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trimtab.drag.stored.write_recipe", crash)
+    with pytest.raises(KeyboardInterrupt):
+        save(made, tmp_path)
+    again, _ = load_session(tmp_path, net())
+    assert same(again.frame, expected)
+
+
+def test_saving_leaves_the_latents_of_one_moment(tmp_path):
+    made = session(steps=1)
+    (tmp_path / ".latents-0.safetensors.tmp-7").write_bytes(b"half of it")
+    save(made, tmp_path)
+    made.advance()
+    save(made, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if "latents" in path.name] == [
+        latents_path(tmp_path, read_recipe(tmp_path / RECIPE_NAME)).name
+    ]
+
+
+def test_a_session_of_the_old_format_is_taken_up_and_saved_in_the_new(tmp_path):
+    made = session(steps=2)
+    save(made, tmp_path)
+    latents_path(tmp_path, read_recipe(tmp_path / RECIPE_NAME)).rename(tmp_path / "latents.safetensors")
+    document = json.loads((tmp_path / RECIPE_NAME).read_text())
+    del document["latents_sha256"]
+    (tmp_path / RECIPE_NAME).write_text(json.dumps(document | {"format": 1}))
+    again, _ = load_session(tmp_path, net())
+    assert same(again.frame, made.frame)
+    save(again, tmp_path)
+    assert not (tmp_path / "latents.safetensors").exists()
+    assert same(load_session(tmp_path, net())[0].frame, made.frame)
+
+
 def test_a_saved_session_can_be_undone_further_back_than_it_was_saved(tmp_path):
     made = session(steps=3)
     save(made, tmp_path)
@@ -165,7 +217,7 @@ def test_a_recipe_alone_gives_the_same_bits(tmp_path):
     made.begin(edit(net(), feature_size=16, handles=((10.0, 40.0),), targets=((10.0, 44.0),)))
     made.advance()
     save(made, tmp_path)
-    (tmp_path / LATENTS_NAME).unlink()
+    latents_path(tmp_path, read_recipe(tmp_path / RECIPE_NAME)).unlink()
     again = replay(tmp_path, net())
     assert same(again.frame, made.frame)
     assert torch.equal(again.w_plus, made.w_plus)
@@ -224,7 +276,7 @@ def change(folder, **changes) -> None:
 
 
 WRONG = [
-    ({"format": 2}, "format 2; known is 1"),
+    ({"format": 3}, "format 3; known are 1 and 2"),
     ({"extra": 1}, "extra"),
     ({"place": [0]}, "place"),
     ({"edits": [{}]}, "settings"),
@@ -253,9 +305,19 @@ def test_an_unknown_setting_in_a_recipe_is_named(tmp_path):
 
 def test_latents_that_were_cut_off_are_refused(tmp_path):
     save(session(steps=1), tmp_path)
-    path = tmp_path / LATENTS_NAME
+    path = latents_path(tmp_path, read_recipe(tmp_path / RECIPE_NAME))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(FormatError):
+        load_session(tmp_path, net())
+
+
+def test_latents_that_were_changed_are_refused(tmp_path):
+    save(session(steps=1), tmp_path)
+    path = latents_path(tmp_path, read_recipe(tmp_path / RECIPE_NAME))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="changed since the drag"):
         load_session(tmp_path, net())
 
 

@@ -15,7 +15,9 @@ from trimtab.store.documents import read_object
 from trimtab.store.durable import write_bytes
 
 RECIPE_NAME: Final = "recipe.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
+OLD_FORMAT: Final = 1
+"""Its latents lie in a file whose name says nothing of what is in it, and no hash is known of them."""
 MOST_BYTES: Final = 1 << 24
 REMEDY: Final = "Write it anew with trimtab drag, or choose another --out."
 
@@ -84,6 +86,7 @@ class Recipe:
         edits: in order.
         place: take and frame where the session is; empty before the first edit.
         surroundings: what the bits depend on besides: threads, version of torch, device.
+        latents_sha256: of the file with every step's numbers; empty in a recipe of ``OLD_FORMAT``.
     """
 
     generator: str
@@ -92,6 +95,7 @@ class Recipe:
     edits: tuple[EditRecipe, ...]
     place: tuple[int, ...]
     surroundings: dict[str, str]
+    latents_sha256: str = ""
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
@@ -114,8 +118,10 @@ def read_recipe(path: Path) -> Recipe:
         FormatError: it is damaged or of another version.
     """
     document = read_object(path, most_bytes=MOST_BYTES, remedy=REMEDY)
-    if (found := document.pop("format", None)) != FORMAT:
-        raise FormatError(path, f"has the format {found!r:.40}; known is {FORMAT}", remedy=REMEDY)
+    if (found := document.pop("format", None)) not in (OLD_FORMAT, FORMAT):
+        raise FormatError(path, f"has the format {found!r:.40}; known are {OLD_FORMAT} and {FORMAT}", remedy=REMEDY)
+    if found == OLD_FORMAT:
+        document["latents_sha256"] = ""
     try:
         start, edits = document.pop("start"), document.pop("edits")
         return _read(
@@ -146,6 +152,7 @@ CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "generator": lambda value: isinstance(value, str),
     "card_sha256": lambda value: isinstance(value, str),
     "latent_sha256": lambda value: isinstance(value, str),
+    "latents_sha256": lambda value: isinstance(value, str),
     "mask_sha256": lambda value: isinstance(value, str),
     "photo_sha256": lambda value: isinstance(value, str),
     "adapter_sha256": lambda value: isinstance(value, str),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,9 @@ from trimtab.store.safetensors_writer import safetensors_pieces
 PHOTO_FOLDER: Final = "photo"
 """Where a session keeps the inversion of the photo that it began with."""
 ADAPTER_NAME: Final = "adapter.safetensors"
-LATENTS_NAME: Final = "latents.safetensors"
+OLD_LATENTS_NAME: Final = "latents.safetensors"
+LATENTS_FILES: Final = ("latents*.safetensors", ".latents*.tmp-*")
+"""All that saving ever leaves, also where it was killed."""
 START: Final = "start"
 REMEDY: Final = "Choose another --out and drag again."
 
@@ -102,6 +105,8 @@ def recipe_of(session: Session, start: Start, *, generator: str, card_sha256: st
 def save_session(folder: Path, session: Session, recipe: Recipe) -> None:
     """Write a session; a crash in between leaves the one that was there.
 
+    The recipe names the file of latents by its hash: until it is replaced, it names the file that was there.
+
     Raises:
         CheckpointError: the disk refused.
     """
@@ -111,8 +116,20 @@ def save_session(folder: Path, session: Session, recipe: Recipe) -> None:
         mask = _mask_path(folder, hash_mask(take.edit.mask))
         if take.edit.mask is not None and not mask.exists():
             write_grey(mask, take.edit.mask.movable)
-    write_bytes(folder / LATENTS_NAME, b"".join(safetensors_pieces(tensors)))
+    latents = b"".join(safetensors_pieces(tensors))
+    recipe = replace(recipe, latents_sha256=hashlib.sha256(latents).hexdigest())
+    named = latents_path(folder, recipe)
+    write_bytes(named, latents)
     write_recipe(folder, recipe)
+    for path in (path for pattern in LATENTS_FILES for path in folder.glob(pattern)):
+        if path != named:
+            path.unlink(missing_ok=True)
+
+
+def latents_path(folder: Path, recipe: Recipe) -> Path:
+    """Give the file with the numbers of a session's steps."""
+    digest = recipe.latents_sha256
+    return folder / (f"latents-{digest[:12]}.safetensors" if digest else OLD_LATENTS_NAME)
 
 
 def load_session(folder: Path, generator: Generator, *, windowed: bool = True) -> tuple[Session, Recipe]:
@@ -123,12 +140,13 @@ def load_session(folder: Path, generator: Generator, *, windowed: bool = True) -
         MissingError: a mask is gone.
         RangeError: the session is of another generator.
     """
-    recipe, file = read_recipe(folder / RECIPE_NAME), TensorFile(folder / LATENTS_NAME)
+    recipe = read_recipe(folder / RECIPE_NAME)
+    file = _open_latents(folder, recipe)
     session = Session(generator, _checked_start(file.load(START), generator, file.path), windowed=windowed)
     for index, edit in enumerate(recipe.edits):
         session.begin(_edit(folder, edit, generator.resolution))
         frames = _unpack({name: file.load(f"{index}.{name}") for name in PACKED}, session.frame, file.path)
-        # A crash between both files leaves frames that the recipe does not know yet, or the reverse.
+        # In the old format, a crash between both files left frames that the recipe did not know, or the reverse.
         session.take.frames = frames
         session.place = Place(index, len(frames) - 1)
     if len(recipe.place) == 2:
@@ -156,7 +174,8 @@ def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Sess
     recipe = read_recipe(folder / RECIPE_NAME)
     generator = dressed(folder, recipe.start, generator)
     if recipe.start.seed is None:
-        start = _checked_start(TensorFile(folder / LATENTS_NAME).load(START), generator, folder / LATENTS_NAME)
+        file = _open_latents(folder, recipe)
+        start = _checked_start(file.load(START), generator, file.path)
     else:
         start = start_styles(generator, recipe.start)
     session = Session(generator, start, windowed=windowed)
@@ -182,6 +201,13 @@ def dressed(folder: Path, start: Start, generator: Generator) -> Generator:
     if hash_file(path).sha256 != start.photo.adapter_sha256:
         raise FormatError(path, "has changed since the drag", remedy=REMEDY)
     return adapted(generator, adapter, start.photo.strength)
+
+
+def _open_latents(folder: Path, recipe: Recipe) -> TensorFile:
+    path = latents_path(folder, recipe)
+    if path.is_file() and recipe.latents_sha256 not in ("", hash_file(path).sha256):
+        raise FormatError(path, "has changed since the drag", remedy=REMEDY)
+    return TensorFile(path)
 
 
 PACKED: Final = ("offsets", "first", "second", "moment_steps", "sought", "points", "lost")
