@@ -17,6 +17,7 @@ from dragging import generator_folder
 from one_line import one_line
 from trimtab.cli.main import run as command
 from trimtab.core.job import Progress
+from trimtab.drag.recipe import read_recipe
 from trimtab.drag.run import DragRequest, run
 from trimtab.store.safetensors import TensorFile
 
@@ -84,6 +85,19 @@ def test_a_drag_that_was_closed_goes_on_to_the_same_bits(tiny, tmp_path):
     assert latents(tmp_path / "halves")["0.points"].shape[0] == 3
     list(run(request_of(tiny, tmp_path / "halves")))
     assert same_session(tmp_path / "whole", tmp_path / "halves")
+
+
+def test_a_drag_that_was_closed_while_its_moving_picture_was_made_is_at_its_end(tiny, tmp_path):
+    job = run(request_of(tiny, tmp_path, animation="gif"))
+    steps = 0
+    for event in job:
+        if isinstance(event, Progress) and event.what == "drag":
+            steps = event.done
+        if isinstance(event, Progress) and event.what == "moving picture":
+            job.close()
+            break
+    assert read_recipe(tmp_path / "recipe.json").place == (0, steps)
+    assert steps > 1
 
 
 def test_more_steps_go_on_from_the_last(tiny, tmp_path):

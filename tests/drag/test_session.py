@@ -223,6 +223,29 @@ def test_a_recipe_alone_gives_the_same_bits(tmp_path):
     assert torch.equal(again.w_plus, made.w_plus)
 
 
+@pytest.mark.parametrize("undone", [1, 3, 5])
+def test_a_replay_is_where_the_session_was(tmp_path, undone):
+    made = session(steps=2)
+    more(made)
+    for _ in range(undone):
+        made.undo()
+    save(made, tmp_path)
+    again = replay(tmp_path, net())
+    assert again.place == made.place
+    assert torch.equal(again.w_plus, made.w_plus)
+    assert again.redo()
+
+
+def test_a_picture_of_another_moment_is_made_without_going_there():
+    made = session(steps=2)
+    last = made.place
+    seen = [made.picture_at(place) for place in (None, *made.places())]
+    assert made.place == last
+    for picture in reversed(seen):
+        assert torch.equal(picture, made.picture())
+        made.undo()
+
+
 def test_a_mask_keeps_the_picture_outside():
     """Where nothing that is movable reaches, not one byte differs; without keeping, much does."""
     changes = []

@@ -226,8 +226,7 @@ class _Work:
         shown = sorted({round(index * (count - 1) / (MOST_FRAMES - 1)) for index in range(MOST_FRAMES)})
         images = []
         for done, number in enumerate(shown, start=1):
-            self.session.go_to(Place(0, number))
-            images.append(to_image(self.session.picture(), most_px=MOVING_PX))
+            images.append(to_image(self.session.picture_at(Place(0, number)), most_px=MOVING_PX))
             yield Progress("moving picture", done, len(shown), "frames")
         assert self.request.animation is not None
         path = self.request.out / f"drag.{self.request.animation}"

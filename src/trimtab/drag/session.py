@@ -146,11 +146,7 @@ class Session:
         Raises:
             RangeError: no edit was begun.
         """
-        take = self.take
-        features = take.engine.features(self.frame)
-        if whole and features.window is not None:
-            features = self.generator.features(self.w_plus, take.engine.lattice.size)
-        return self._shown(take, features)
+        return self._shown(self.take, self.frame, whole=whole)
 
     @torch.no_grad()
     def start_picture(self) -> Float[Tensor, "1 3 rows columns"]:
@@ -159,12 +155,17 @@ class Session:
             self._start_picture = self.generator.image(self.start)
         return self._start_picture
 
-    @torch.no_grad()
     def picture(self) -> Float[Tensor, "1 3 rows columns"]:
         """Make the picture as it is now."""
-        if self.place is None:
+        return self.picture_at(self.place)
+
+    @torch.no_grad()
+    def picture_at(self, place: Place | None) -> Float[Tensor, "1 3 rows columns"]:
+        """Make the picture of a moment without going there."""
+        if place is None:
             return self.start_picture()
-        return self.generator.image_from(self.features(), self.w_plus)
+        take = self.takes[place.take]
+        return self.generator.image_from(self._shown(take, take.frames[place.frame]), self.styles_at(place))
 
     def preview(self) -> Float[Tensor, "1 3 height width"]:
         """Give a cheap, smaller picture of what is shown now, from the features of the last step.
@@ -177,7 +178,13 @@ class Session:
             return self._previews.known
         return self._previews.of(self.features(whole=False))
 
-    def _shown(self, take: Take, features: Features) -> Features:
+    def _shown(self, take: Take, frame: Frame, *, whole: bool = True) -> Features:
+        features = take.engine.features(frame)
+        if whole and features.window is not None:
+            features = self.generator.features(take.engine.w_plus(frame.offsets), take.engine.lattice.size)
+        return self._kept(take, features)
+
+    def _kept(self, take: Take, features: Features) -> Features:
         mask = take.edit.mask
         if mask is None or not take.edit.settings.keep:
             return features
@@ -190,7 +197,7 @@ class Session:
         features = take.engine.start_features
         if index == 0 or self.takes[index - 1].engine.lattice.size != features.size:
             return features
-        return self._shown(self.takes[index - 1], features)
+        return self._kept(self.takes[index - 1], features)
 
     def _move(self, by: int) -> bool:
         places: list[Place | None] = [None, *self.places()]

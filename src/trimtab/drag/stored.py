@@ -149,17 +149,12 @@ def load_session(folder: Path, generator: Generator, *, windowed: bool = True) -
         # In the old format, a crash between both files left frames that the recipe did not know, or the reverse.
         session.take.frames = frames
         session.place = Place(index, len(frames) - 1)
-    if len(recipe.place) == 2:
-        take, frame = (max(part, 0) for part in recipe.place)
-        take = min(take, len(session.takes) - 1)
-        session.place = Place(take, min(frame, len(session.takes[take].frames) - 1)) if session.takes else None
-    else:
-        session.place = None
+    _go_to_place(session, recipe)
     return session, recipe
 
 
 def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Session:
-    """Make a session again from its recipe alone: the styles have the same bits in the same surroundings.
+    """Make a session again from its recipe alone, and go where it was: the same bits in the same surroundings.
 
     Args:
         folder: of the session; where it began with a photo, the photo's adapter is in it.
@@ -183,7 +178,18 @@ def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Sess
         session.begin(_edit(folder, edit, generator.resolution))
         for _ in range(edit.steps):
             session.advance()
+    _go_to_place(session, recipe)
     return session
+
+
+def _go_to_place(session: Session, recipe: Recipe) -> None:
+    """Go where a session was; of the old format, as near as what is kept allows."""
+    if not recipe.place or not session.takes:
+        session.place = None
+        return
+    take, frame = (max(part, 0) for part in recipe.place)
+    take = min(take, len(session.takes) - 1)
+    session.place = Place(take, min(frame, len(session.takes[take].frames) - 1))
 
 
 def dressed(folder: Path, start: Start, generator: Generator) -> Generator:
