@@ -258,6 +258,54 @@ def test_a_mask_keeps_the_picture_outside():
     assert changes[1] > 0.01
 
 
+def masked(**changes) -> Session:
+    return session(steps=4, mask=check_mask(half(), 64), mask_weight=0.0, **changes)
+
+
+def outside(a: torch.Tensor, b: torch.Tensor) -> float:
+    return (a - b).abs()[..., :4].max().item()
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+@pytest.mark.parametrize("mask", [None, columns(8, 30)])
+def test_what_a_mask_kept_is_there_when_the_next_edit_begins(size, mask):
+    made = masked()
+    before = made.picture()
+    assert outside(net().image(made.w_plus), before) > 0.01
+    given = None if mask is None else check_mask(mask, 64)
+    made.begin(edit(net(), feature_size=size, mask=given))
+    assert torch.equal(made.picture(), before)
+
+
+def test_what_a_mask_kept_moves_with_the_next_edit_that_has_none():
+    made = masked()
+    before = made.picture()
+    made.begin(edit(net(), feature_size=16, handles=((4.0, 40.0),), targets=((4.0, 46.0),)))
+    for _ in range(3):
+        made.advance()
+    assert outside(made.picture(), before) > 0.01
+
+
+def test_a_point_is_known_by_what_is_shown_under_it():
+    """Where a mask kept the start, a handle has the start's feature and not that of the styles."""
+    made = masked()
+    handle = {"handles": ((2.0, 30.0),), "targets": ((6.0, 30.0),)}
+    made.begin(edit(net(), feature_size=16, **handle))
+    known = Session(net(), made.start)
+    known.begin(edit(net(), feature_size=16, **handle))
+    assert torch.equal(made.take.engine.features(made.frame).values, made.take.engine.start_features.values)
+    assert torch.equal(made.take.engine.start_features.values[..., 0], known.take.engine.start_features.values[..., 0])
+
+
+def test_what_a_mask_kept_is_there_in_a_session_that_is_taken_up(tmp_path):
+    made = masked()
+    more(made)
+    save(made, tmp_path)
+    again, _ = load_session(tmp_path, net())
+    assert torch.equal(again.picture(), made.picture())
+    assert torch.equal(replay(tmp_path, net()).picture(), made.picture())
+
+
 def test_inside_a_mask_the_picture_is_that_of_the_styles():
     made = session(steps=4, mask=check_mask(columns(4, 60), 64), mask_weight=0.0)
     middle = (made.picture() - net().image(made.w_plus))[..., 31:33]

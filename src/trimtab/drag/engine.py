@@ -17,7 +17,7 @@ from trimtab.core.errors import NonFiniteError, RangeError
 from trimtab.drag.adam import Moments, adam
 from trimtab.drag.directions import natural_directions
 from trimtab.drag.edit import Edit, as_tensor
-from trimtab.drag.mask import mask_loss
+from trimtab.drag.mask import carry, mask_loss
 from trimtab.drag.motion import motion_loss, step_vectors
 from trimtab.drag.sampling import Lattice, MapPart
 from trimtab.drag.track import lost, make_template, track
@@ -50,10 +50,21 @@ class Frame:
 
 
 class Engine:
-    """Drags the points of one edit on one generator."""
+    """Drags the points of one edit on one generator.
+
+    Attributes:
+        start: styles before the drag.
+        start_features: what is shown before it, of the whole map.
+    """
 
     def __init__(
-        self, generator: Generator, start: Float32[Tensor, "1 styles width"], edit: Edit, *, windowed: bool = True
+        self,
+        generator: Generator,
+        start: Float32[Tensor, "1 styles width"],
+        edit: Edit,
+        *,
+        windowed: bool = True,
+        shown: Features | None = None,
     ) -> None:
         """Look at the start.
 
@@ -61,7 +72,9 @@ class Engine:
             generator: frozen.
             start: styles before the drag.
             edit: what to do.
-            windowed: compute only what the points need where there is no mask; the path is the same.
+            windowed: compute only what the points need where there is no mask; each step is the same to about 1e-6.
+            shown: what is shown before the drag, where masks of earlier edits kept something that its styles do not
+                make; the drag then changes that.
 
         Raises:
             RangeError: the edit does not fit the generator.
@@ -70,9 +83,10 @@ class Engine:
         self.generator, self.start, self.edit, self.settings = generator, start, edit, edit.settings
         self.lattice = Lattice(generator.resolution, edit.settings.feature_size, edit.settings.align_corners)
         self.targets = as_tensor(edit.targets)
-        self.windowed = windowed and edit.mask is None
+        self.windowed = windowed and edit.mask is None and shown is None
         with torch.no_grad():
-            self.start_features = generator.features(start, self.lattice.size)
+            self._begun = generator.features(start, self.lattice.size)
+        self.start_features = shown or self._begun
         whole = self._part(self.start_features)
         self._template = make_template(whole, as_tensor(edit.handles), edit.settings)
         self._basis = natural_directions(generator) if edit.settings.directions == "natural" else None
@@ -168,7 +182,10 @@ class Engine:
         with torch.set_grad_enabled(grad):
             offsets = frame.offsets.clone().requires_grad_(grad)
             window = window_of(frame.sought, self.lattice, self.settings) if self.windowed else None
-            return offsets, self.generator.features(self.w_plus(offsets), self.lattice.size, window=window)
+            features = self.generator.features(self.w_plus(offsets), self.lattice.size, window=window)
+            if self.start_features is self._begun:
+                return offsets, features
+            return offsets, carry(features, self._begun, self.start_features)
 
     def _part(self, features: Features) -> MapPart:
         window = features.window

@@ -110,3 +110,22 @@ def blend(new: Features, old: Features, movable: Float[Tensor, "1 1 size size"])
     values = mixed(new.values, old.values)
     assert values is not None
     return replace(new, values=values, whole=values, skip=mixed(new.skip, old.skip))
+
+
+def carry(new: Features, begun: Features, shown: Features) -> Features:
+    """Add to what was shown when an edit began how features have changed since.
+
+    Args:
+        new: features now, of the whole map.
+        begun: of the same styles that the edit began with.
+        shown: what was shown then, in which masks of earlier edits may have kept something.
+    """
+
+    def added(a: Tensor | None, b: Tensor | None, to: Tensor | None) -> Tensor | None:
+        if a is None or b is None or to is None:
+            return None
+        return to + (a - b)
+
+    values = added(new.values, begun.values, shown.values)
+    assert values is not None
+    return replace(new, values=values, whole=values, skip=added(new.skip, begun.skip, shown.skip))

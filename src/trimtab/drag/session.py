@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,18 +12,31 @@ from torch import Tensor
 from trimtab.core.errors import RangeError
 from trimtab.drag.edit import Edit
 from trimtab.drag.engine import Engine, Frame
-from trimtab.drag.mask import blend
+from trimtab.drag.mask import blend, carry
 from trimtab.drag.preview import Previews
 from trimtab.models.stylegan.generator import Features, Generator
 
 
 @dataclass
 class Take:
-    """An edit and all moments of it, the first being the one before any step."""
+    """An edit and all moments of it, the first being the one before any step.
+
+    Attributes:
+        edit: what was asked.
+        engine: what does it.
+        frames: its moments.
+        shown: what was shown when it began; None where that is what the styles make, since no mask had kept anything.
+    """
 
     edit: Edit
     engine: Engine
     frames: list[Frame] = field(default_factory=list)
+    shown: Features | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether its mask keeps what was shown before it."""
+        return self.edit.mask is not None and self.edit.settings.keep
 
 
 @dataclass(frozen=True, order=True)
@@ -93,11 +107,19 @@ class Session:
         Raises:
             RangeError: the edit does not fit the generator.
         """
-        engine = Engine(self.generator, self.w_plus, edit, windowed=self.windowed)
+        shown = self.features() if self._is_kept() else None
+        fitting = shown if shown is not None and shown.size == edit.settings.feature_size else None
+        engine = Engine(self.generator, self.w_plus, edit, windowed=self.windowed, shown=fitting)
         self._forget_what_follows()
-        self.takes.append(Take(edit, engine, [engine.first()]))
+        self.takes.append(Take(edit, engine, [engine.first()], shown))
         self.place = Place(len(self.takes) - 1, 0)
         return self.frame
+
+    def take_up(self, frames: Sequence[Frame]) -> None:
+        """Take over moments of the edit at work that are known already, and go to the last of them."""
+        assert self.place is not None
+        self.take.frames = list(frames)
+        self.place = Place(self.place.take, len(frames) - 1)
 
     def advance(self) -> Frame:
         """Take one step of the edit at work; steps that were undone are forgotten.
@@ -178,26 +200,23 @@ class Session:
             return self._previews.known
         return self._previews.of(self.features(whole=False))
 
+    def _is_kept(self) -> bool:
+        """Tell whether anything of the picture as it is now was kept by a mask."""
+        return self.place is not None and any(take.keeps for take in self.takes[: self.place.take + 1])
+
     def _shown(self, take: Take, frame: Frame, *, whole: bool = True) -> Features:
-        features = take.engine.features(frame)
-        if whole and features.window is not None:
-            features = self.generator.features(take.engine.w_plus(frame.offsets), take.engine.lattice.size)
-        return self._kept(take, features)
-
-    def _kept(self, take: Take, features: Features) -> Features:
-        mask = take.edit.mask
-        if mask is None or not take.edit.settings.keep:
+        """Give what is shown at a moment: on the map of the edit whose mask was the first to keep something."""
+        engine, before = take.engine, take.shown or take.engine.start_features
+        features = engine.features(frame)
+        if before.size != features.size:
+            begun, now = (self.generator.features(w, before.size) for w in (engine.start, engine.w_plus(frame.offsets)))
+            features = carry(now, begun, before)
+        elif whole and features.window is not None:
+            features = self.generator.features(engine.w_plus(frame.offsets), features.size)
+        if not take.keeps:
             return features
-        before = self._shown_before(take)
-        return blend(features, before, mask.soft_at(features.size))
-
-    def _shown_before(self, take: Take) -> Features:
-        """Give what was shown when an edit began."""
-        index = self.takes.index(take)
-        features = take.engine.start_features
-        if index == 0 or self.takes[index - 1].engine.lattice.size != features.size:
-            return features
-        return self._kept(self.takes[index - 1], features)
+        assert take.edit.mask is not None
+        return blend(features, before, take.edit.mask.soft_at(features.size))
 
     def _move(self, by: int) -> bool:
         places: list[Place | None] = [None, *self.places()]

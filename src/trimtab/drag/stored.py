@@ -147,8 +147,7 @@ def load_session(folder: Path, generator: Generator, *, windowed: bool = True) -
         session.begin(_edit(folder, edit, generator.resolution))
         frames = _unpack({name: file.load(f"{index}.{name}") for name in PACKED}, session.frame, file.path)
         # In the old format, a crash between both files left frames that the recipe did not know, or the reverse.
-        session.take.frames = frames
-        session.place = Place(index, len(frames) - 1)
+        session.take_up(frames)
     _go_to_place(session, recipe)
     return session, recipe
 

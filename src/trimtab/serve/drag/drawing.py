@@ -11,11 +11,10 @@ from typing import Any
 
 from trimtab.core.errors import RangeError
 from trimtab.drag.edit import Edit
-from trimtab.drag.engine import Engine
 from trimtab.drag.invert.run import Inversion
 from trimtab.drag.mask import Mask
 from trimtab.drag.recipe import Recipe, Start
-from trimtab.drag.session import Place, Session, Take
+from trimtab.drag.session import Place, Session
 from trimtab.drag.settings import DragSettings, preset
 from trimtab.drag.stored import recipe_of
 from trimtab.models.stylegan.generator import Generator
@@ -84,8 +83,8 @@ class Drawing:
         """Go on with the same generator under another adapter; every moment stays."""
         session = Session(generator, self.session.start)
         for take in self.session.takes:
-            engine = Engine(generator, take.engine.start, take.edit)
-            session.takes.append(Take(take.edit, engine, take.frames))
+            session.begin(take.edit)
+            session.take_up(take.frames)
         session.place = self.session.place
         self.session, self.portrait = session, portrait
 
