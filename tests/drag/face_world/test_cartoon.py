@@ -25,7 +25,7 @@ from trimtab.store.resolve import resolve
 
 pytestmark = pytest.mark.usefixtures("own_store")
 MOST_BYTES = 5_000_000
-LEAST_DB = 24.0
+LEAST_DB = 27.0
 UNSEEN = 16
 
 
