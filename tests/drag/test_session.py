@@ -7,12 +7,13 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from dragging import edit, net, start
 from trimtab.core.errors import FormatError, RangeError
 from trimtab.drag.engine import Frame
 from trimtab.drag.mask import check_mask
-from trimtab.drag.picture import write_png
+from trimtab.drag.picture import write_grey, write_png
 from trimtab.drag.recipe import RECIPE_NAME, Start, read_recipe
 from trimtab.drag.session import Place, Session
 from trimtab.drag.stored import (
@@ -182,11 +183,11 @@ def test_saving_leaves_the_latents_of_one_moment(tmp_path):
 
 
 def test_a_session_of_the_old_format_is_taken_up_and_saved_in_the_new(tmp_path):
-    made = session(steps=2)
+    made = session(steps=2, mask=check_mask(half(), 64))
     save(made, tmp_path)
     latents_path(tmp_path, read_recipe(tmp_path / RECIPE_NAME)).rename(tmp_path / "latents.safetensors")
     document = json.loads((tmp_path / RECIPE_NAME).read_text())
-    del document["latents_sha256"]
+    del document["latents_sha256"], document["edits"][0]["mask_file_sha256"]
     (tmp_path / RECIPE_NAME).write_text(json.dumps(document | {"format": 1}))
     again, _ = load_session(tmp_path, net())
     assert same(again.frame, made.frame)
@@ -394,9 +395,29 @@ def test_latents_that_were_changed_are_refused(tmp_path):
 
 def test_a_mask_that_was_painted_over_is_refused(tmp_path):
     save(session(steps=1, mask=check_mask(half(), 64)), tmp_path)
-    from trimtab.drag.picture import write_grey
-
     (file,) = tmp_path.glob("mask-*.png")
     write_grey(file, ~half())
     with pytest.raises(FormatError, match="changed since the drag"):
+        load_session(tmp_path, net())
+
+
+def test_a_mask_that_was_exchanged_is_refused_before_it_is_decoded(tmp_path):
+    save(session(steps=1, mask=check_mask(half(), 64)), tmp_path)
+    (file,) = tmp_path.glob("mask-*.png")
+    file.write_bytes(b"no picture at all")
+    with pytest.raises(FormatError, match="changed since the drag"):
+        load_session(tmp_path, net())
+
+
+def test_a_mask_of_the_old_format_is_refused_where_it_is_no_png(tmp_path):
+    """Nothing is known of its file; another kind of picture with the same pixels is not decoded."""
+    save(session(steps=1, mask=check_mask(half(), 64)), tmp_path)
+    document = json.loads((tmp_path / RECIPE_NAME).read_text())
+    document["edits"][0]["mask_file_sha256"] = ""
+    change(tmp_path, edits=document["edits"])
+    (file,) = tmp_path.glob("mask-*.png")
+    load_session(tmp_path, net())
+    with Image.open(file) as picture:
+        picture.save(file, "bmp")
+    with pytest.raises(FormatError, match="no picture that can be read"):
         load_session(tmp_path, net())

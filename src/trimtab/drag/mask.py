@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from trimtab.core.errors import MissingError, RangeError
+from trimtab.drag.picture import FORMATS, read_grey
 from trimtab.drag.settings import Reduction
 from trimtab.models.stylegan.generator import Features
 
@@ -37,19 +39,17 @@ class Mask:
         return F.avg_pool2d(padded, SOFT, stride=1) * (self.at(size) > 0)
 
 
-def read_mask(path: Path, resolution: int) -> Mask:
-    """Read a mask from a picture file: light is movable.
+def read_mask(path: Path, resolution: int, *, formats: Sequence[str] = FORMATS) -> Mask:
+    """Read a mask from a picture file of one of these formats: light is movable.
 
     Raises:
         MissingError: there is no such file.
         FormatError: it is no picture, or damaged.
         RangeError: it has another size than the generator's pictures, or nothing in it is movable.
     """
-    from trimtab.drag.picture import read_grey
-
     if not path.is_file():
         raise MissingError(f"--mask {path}: no such file. Give a picture, white where the face may move.")
-    grey = read_grey(path, most_pixels=MOST_PIXELS)
+    grey = read_grey(path, most_pixels=MOST_PIXELS, formats=formats)
     return check_mask(grey >= HALF, resolution, name=str(path))
 
 

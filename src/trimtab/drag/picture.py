@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Animation: TypeAlias = Literal["gif", "webp"]
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""Read are these alone: Pillow knows more, and some of those start other programs."""
+STORED_FORMATS: Final = ("PNG",)
+"""What a session's own pictures are kept as."""
+DAMAGED: Final = (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError)
+"""What Pillow raises at a file that is damaged or no picture."""
+DEEP_MODES: Final = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+DEEP_MOST: Final = 65535
 FRAME_MS: Final = 80
 LAST_MS: Final = 1200
 
@@ -86,23 +94,40 @@ def write_animation(path: Path, frames: Sequence[Image], kind: Animation) -> Non
     write_bytes(path, buffer.getvalue())
 
 
-def read_grey(path: Path, *, most_pixels: int) -> UInt8[Tensor, "rows columns"]:
+def eight_bits(image: Image) -> Image:
+    """Scale a grey picture of 16 bits to 8, as programs mean it; Pillow alone would clip it. Others stay as they are.
+
+    Raises:
+        ValueError: its shades are other numbers than those of 8 or 16 bits.
+    """
+    from PIL import Image as Pillow
+
+    if image.mode not in (*DEEP_MODES, "F"):
+        return image
+    shades = np.asarray(image)
+    if image.mode == "F" or shades.min() < 0 or shades.max() > DEEP_MOST:
+        raise ValueError("its shades are not those of 8 or 16 bits")
+    return Pillow.fromarray(np.round(shades * (255 / DEEP_MOST)).astype(np.uint8))
+
+
+def read_grey(path: Path, *, most_pixels: int, formats: Sequence[str] = FORMATS) -> UInt8[Tensor, "rows columns"]:
     """Read a picture file as shades of grey; what is transparent is black.
 
     Raises:
-        FormatError: it is no picture, damaged, or not whole.
+        FormatError: it is no picture of these formats, damaged, or not whole.
         RangeError: it has more pixels than allowed.
     """
     from PIL import Image as Pillow
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the size is judged below
-            with Pillow.open(path) as image:
-                layers = image.convert("LA") if image.width * image.height <= most_pixels else None
+            warnings.simplefilter("ignore")  # the size is judged below, and metadata may be as odd as it likes
+            with Pillow.open(path, formats=formats) as image:
+                fits = image.width * image.height <= most_pixels
+                layers = eight_bits(image).convert("LA") if fits else None
     except Pillow.DecompressionBombError:
         layers = None
-    except (OSError, ValueError, SyntaxError) as error:
+    except DAMAGED as error:
         raise FormatError(path, f"is no picture that can be read ({error!s:.120})", remedy="Save it as PNG.") from error
     if layers is None:
         raise RangeError(f"{path} has too many pixels; {most_pixels:,} are the most. Shrink it.")

@@ -66,6 +66,7 @@ class EditRecipe:
         settings: how.
         mask_sha256: of the mask's pixels; empty where there is none.
         steps: how many were taken.
+        mask_file_sha256: of the file with the mask; empty where there is none, and in a recipe of ``OLD_FORMAT``.
     """
 
     handles: tuple[Point, ...]
@@ -73,6 +74,7 @@ class EditRecipe:
     settings: DragSettings
     mask_sha256: str
     steps: int
+    mask_file_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,15 +122,17 @@ def read_recipe(path: Path) -> Recipe:
     document = read_object(path, most_bytes=MOST_BYTES, remedy=REMEDY)
     if (found := document.pop("format", None)) not in (OLD_FORMAT, FORMAT):
         raise FormatError(path, f"has the format {found!r:.40}; known are {OLD_FORMAT} and {FORMAT}", remedy=REMEDY)
-    if found == OLD_FORMAT:
-        document["latents_sha256"] = ""
     try:
-        start, edits = document.pop("start"), document.pop("edits")
+        start, edits = document.pop("start"), [_dict(edit) for edit in _list(document.pop("edits"))]
+        if found == OLD_FORMAT:
+            document["latents_sha256"] = ""
+            for edit in edits:
+                edit["mask_file_sha256"] = ""
         return _read(
             Recipe,
             document,
             start=_read_start(_dict(start)),
-            edits=tuple(_read_edit(_dict(edit)) for edit in _list(edits)),
+            edits=tuple(map(_read_edit, edits)),
         )
     except (KeyError, TypeError, RangeError) as error:
         raise FormatError(path, f"is no recipe of a drag ({error!s:.200})", remedy=REMEDY) from error
@@ -153,6 +157,7 @@ CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "card_sha256": lambda value: isinstance(value, str),
     "latent_sha256": lambda value: isinstance(value, str),
     "latents_sha256": lambda value: isinstance(value, str),
+    "mask_file_sha256": lambda value: isinstance(value, str),
     "mask_sha256": lambda value: isinstance(value, str),
     "photo_sha256": lambda value: isinstance(value, str),
     "adapter_sha256": lambda value: isinstance(value, str),

@@ -16,7 +16,7 @@ from trimtab.drag.adam import Moments
 from trimtab.drag.edit import Edit
 from trimtab.drag.engine import Frame
 from trimtab.drag.mask import Mask, read_mask
-from trimtab.drag.picture import write_grey
+from trimtab.drag.picture import STORED_FORMATS, write_grey
 from trimtab.drag.recipe import RECIPE_NAME, EditRecipe, Recipe, Start, read_recipe, write_recipe
 from trimtab.drag.session import Place, Session
 from trimtab.models.stylegan.adapter import adapted, read_adapter
@@ -113,11 +113,10 @@ def save_session(folder: Path, session: Session, recipe: Recipe) -> None:
     tensors = {START: session.start}
     for index, take in enumerate(session.takes):
         tensors |= {f"{index}.{name}": tensor for name, tensor in _pack(take.frames).items()}
-        mask = _mask_path(folder, hash_mask(take.edit.mask))
-        if take.edit.mask is not None and not mask.exists():
-            write_grey(mask, take.edit.mask.movable)
+    masks = [_save_mask(folder, take.edit.mask) for take in session.takes]
+    edits = tuple(replace(edit, mask_file_sha256=mask) for edit, mask in zip(recipe.edits, masks, strict=True))
     latents = b"".join(safetensors_pieces(tensors))
-    recipe = replace(recipe, latents_sha256=hashlib.sha256(latents).hexdigest())
+    recipe = replace(recipe, edits=edits, latents_sha256=hashlib.sha256(latents).hexdigest())
     named = latents_path(folder, recipe)
     write_bytes(named, latents)
     write_recipe(folder, recipe)
@@ -210,9 +209,14 @@ def dressed(folder: Path, start: Start, generator: Generator) -> Generator:
 
 def _open_latents(folder: Path, recipe: Recipe) -> TensorFile:
     path = latents_path(folder, recipe)
-    if path.is_file() and recipe.latents_sha256 not in ("", hash_file(path).sha256):
-        raise FormatError(path, "has changed since the drag", remedy=REMEDY)
+    _check_hash(path, recipe.latents_sha256)
     return TensorFile(path)
+
+
+def _check_hash(path: Path, sha256: str) -> None:
+    """Insist that a file is what was saved, before anything in it is believed; an empty hash is not known."""
+    if path.is_file() and sha256 not in ("", hash_file(path).sha256):
+        raise FormatError(path, "has changed since the drag", remedy=REMEDY)
 
 
 PACKED: Final = ("offsets", "first", "second", "moment_steps", "sought", "points", "lost")
@@ -260,10 +264,27 @@ def _unpack(packed: Mapping[str, Tensor], like: Frame, path: Path) -> list[Frame
 
 
 def _edit(folder: Path, recipe: EditRecipe, resolution: int) -> Edit:
-    mask = read_mask(_mask_path(folder, recipe.mask_sha256), resolution) if recipe.mask_sha256 else None
-    if hash_mask(mask) != recipe.mask_sha256:
-        raise FormatError(_mask_path(folder, recipe.mask_sha256), "has changed since the drag", remedy=REMEDY)
+    mask = _read_mask(folder, recipe, resolution) if recipe.mask_sha256 else None
     return Edit(recipe.handles, recipe.targets, recipe.settings, mask)
+
+
+def _read_mask(folder: Path, recipe: EditRecipe, resolution: int) -> Mask:
+    path = _mask_path(folder, recipe.mask_sha256)
+    _check_hash(path, recipe.mask_file_sha256)
+    mask = read_mask(path, resolution, formats=STORED_FORMATS)
+    if hash_mask(mask) != recipe.mask_sha256:
+        raise FormatError(path, "has changed since the drag", remedy=REMEDY)
+    return mask
+
+
+def _save_mask(folder: Path, mask: Mask | None) -> str:
+    """Write a mask where it is not there yet, and give the SHA-256 of its file; empty for none."""
+    if mask is None:
+        return ""
+    path = _mask_path(folder, hash_mask(mask))
+    if not path.exists():
+        write_grey(path, mask.movable)
+    return hash_file(path).sha256
 
 
 def _mask_path(folder: Path, digest: str) -> Path:

@@ -16,14 +16,13 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from trimtab.core.errors import FormatError, MissingError, RangeError
+from trimtab.drag.picture import DAMAGED, FORMATS, eight_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOST_PIXELS: Final = 50_000_000
 LEAST_PX: Final = 16
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Pillow knows more, and some of those start other programs."""
 LEAST_SQUARE_PX: Final = 8.0
 OVERSIZE: Final = 3.0
 """A square may be this many times as large as the photo's longer side."""
@@ -81,10 +80,10 @@ def open_photo(data: bytes | Path) -> Image:
             warnings.simplefilter("ignore")  # what is wrong is judged here, and metadata may be as odd as it likes
             with Pillow.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS) as image:
                 _check_pixels(image.width, image.height, name)
-                return ImageOps.exif_transpose(image).convert("RGB")
+                return eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
     except Pillow.DecompressionBombError as error:
         raise RangeError(_too_large(name, "far too many")) from error
-    except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError) as error:
+    except DAMAGED as error:
         if isinstance(error, RangeError):
             raise
         problem = f"is no picture that can be read whole ({error!s:.120})"
