@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dragging import edit, net, start
+from dragging import edit, generator_folder, net, start
 from trimtab.core.errors import FormatError, RangeError
 from trimtab.drag.engine import Frame
 from trimtab.drag.mask import check_mask
@@ -17,6 +17,7 @@ from trimtab.drag.picture import write_grey, write_png
 from trimtab.drag.recipe import RECIPE_NAME, Start, read_recipe
 from trimtab.drag.session import Place, Session
 from trimtab.drag.stored import (
+    hash_tensor,
     latents_path,
     load_session,
     read_latent,
@@ -26,6 +27,11 @@ from trimtab.drag.stored import (
     start_styles,
     write_latent,
 )
+from trimtab.models.stylegan.adapter import adapted, fresh_adapter
+from trimtab.models.stylegan.load import load_generator
+from trimtab.models.stylegan.stylegan2 import StyleGan2
+from trimtab.store.cards import CARD_NAME, Card, write_card
+from trimtab.store.durable import hash_file
 
 SEEDED = Start(7, 0.7)
 
@@ -39,7 +45,7 @@ def session(*, steps: int = 3, **changes) -> Session:
 
 
 def save(made: Session, folder) -> None:
-    save_session(folder, made, recipe_of(made, SEEDED, generator="tiny", card_sha256="c"))
+    save_session(folder, made, recipe_of(made, SEEDED, generator="tiny"))
 
 
 def same(a: Frame, b: Frame) -> bool:
@@ -381,6 +387,50 @@ def test_latents_that_were_cut_off_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(FormatError):
         load_session(tmp_path, net())
+
+
+def other_net(**changes: float) -> StyleGan2:
+    """Give the known network with some tensors scaled."""
+    state = {name: tensor * changes.get(name.split(".")[0], 1.0) for name, tensor in net().state_dict().items()}
+    return StyleGan2(net().sizes, state)
+
+
+TAKEN_UP = [lambda folder, generator: load_session(folder, generator)[0], replay]
+
+
+@pytest.mark.parametrize("take_up", TAKEN_UP)
+def test_a_session_of_a_generator_with_another_card_is_refused(tmp_path, take_up):
+    folders = [generator_folder(tmp_path / name) for name in ("first", "second")]
+    write_card(folders[1], Card("tiny", "stylegan2", "other numbers", "Apache-2.0", "1" * 64))
+    generator, other = map(load_generator, folders)
+    made = Session(generator, start_styles(generator, SEEDED))
+    made.begin(edit(generator, feature_size=16))
+    made.advance()
+    save(made, tmp_path)
+    assert torch.equal(take_up(tmp_path, generator).w_plus, made.w_plus)
+    with pytest.raises(RangeError, match="this generator has"):
+        take_up(tmp_path, other)
+
+
+def test_a_session_of_a_generator_with_other_styles_is_refused_without_any_card(tmp_path):
+    save(session(steps=1), tmp_path)
+    with pytest.raises(RangeError, match="makes other styles of seed 7"):
+        load_session(tmp_path, other_net(mapping=1.1))
+
+
+@pytest.mark.parametrize("take_up", TAKEN_UP)
+def test_latents_that_begin_with_another_picture_than_the_recipe_says_are_refused(tmp_path, take_up):
+    made = session(steps=1)
+    named = Start(None, 1.0, hash_tensor(made.start + 1))
+    save_session(tmp_path, made, recipe_of(made, named, generator="tiny"))
+    with pytest.raises(FormatError, match="begins with other styles"):
+        take_up(tmp_path, net())
+
+
+def test_a_generator_keeps_its_card_under_an_adapter(tmp_path):
+    generator = load_generator(generator_folder(tmp_path / "tiny"))
+    worn = adapted(generator, fresh_adapter(generator, rank=1))
+    assert worn.card_sha256 == generator.card_sha256 == hash_file(tmp_path / "tiny" / CARD_NAME).sha256
 
 
 def test_latents_that_were_changed_are_refused(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -39,7 +38,7 @@ class Mask:
         return F.avg_pool2d(padded, SOFT, stride=1) * (self.at(size) > 0)
 
 
-def read_mask(path: Path, resolution: int, *, formats: Sequence[str] = FORMATS) -> Mask:
+def read_mask(path: Path, resolution: int, *, formats: tuple[str, ...] = FORMATS) -> Mask:
     """Read a mask from a picture file of one of these formats: light is movable.
 
     Raises:

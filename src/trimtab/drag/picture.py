@@ -110,7 +110,7 @@ def eight_bits(image: Image) -> Image:
     return Pillow.fromarray(np.round(shades * (255 / DEEP_MOST)).astype(np.uint8))
 
 
-def read_grey(path: Path, *, most_pixels: int, formats: Sequence[str] = FORMATS) -> UInt8[Tensor, "rows columns"]:
+def read_grey(path: Path, *, most_pixels: int, formats: tuple[str, ...] = FORMATS) -> UInt8[Tensor, "rows columns"]:
     """Read a picture file as shades of grey; what is transparent is black.
 
     Raises:

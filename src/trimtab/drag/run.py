@@ -25,7 +25,6 @@ from trimtab.drag.session import Place, Session
 from trimtab.drag.settings import DragSettings, preset
 from trimtab.drag.stored import (
     PHOTO_FOLDER,
-    card_hash,
     hash_mask,
     hash_tensor,
     load_session,
@@ -144,7 +143,6 @@ class _Work:
 
     def __init__(self, request: DragRequest, start: Start, session: Session, edit: Edit) -> None:
         self.request, self.start, self.session, self.edit = request, start, session, edit
-        self.card_sha256 = card_hash(request.generator)
         self.notes: list[str] = []
         self.step_s: list[float] = []
         self.reached: dict[str, Any] = {}  # of the photo
@@ -164,7 +162,7 @@ class _Work:
             and hash_mask(take.edit.mask) == hash_mask(self.edit.mask)
             for take in session.takes
         ]
-        if recipe.start != self.start or recipe.card_sha256 != self.card_sha256 or same != [True]:
+        if recipe.start != self.start or same != [True]:
             raise RangeError(f"{self.request.out} holds another drag. Repeat its options, or choose another --out.")
         take = session.takes[0]
         take.edit = take.engine.edit = self.edit
@@ -190,7 +188,7 @@ class _Work:
 
     def save(self) -> None:
         """Put the session down."""
-        recipe = recipe_of(self.session, self.start, generator=self.request.name, card_sha256=self.card_sha256)
+        recipe = recipe_of(self.session, self.start, generator=self.request.name)
         save_session(self.request.out, self.session, recipe)
 
     @property

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from trimtab.core.errors import FormatError, RangeError
-from trimtab.drag.adam import Moments
 from trimtab.drag.edit import Edit
-from trimtab.drag.engine import Frame
 from trimtab.drag.mask import Mask, read_mask
+from trimtab.drag.packing import PACKED, REMEDY, pack, unpack
 from trimtab.drag.picture import STORED_FORMATS, write_grey
 from trimtab.drag.recipe import RECIPE_NAME, EditRecipe, Recipe, Start, read_recipe, write_recipe
 from trimtab.drag.session import Place, Session
 from trimtab.models.stylegan.adapter import adapted, read_adapter
 from trimtab.models.stylegan.generator import Generator, latent_of_seed
-from trimtab.store.cards import CARD_NAME
 from trimtab.store.durable import hash_file, write_bytes
 from trimtab.store.safetensors import TensorFile
 from trimtab.store.safetensors_writer import safetensors_pieces
@@ -33,7 +30,8 @@ OLD_LATENTS_NAME: Final = "latents.safetensors"
 LATENTS_FILES: Final = ("latents*.safetensors", ".latents*.tmp-*")
 """All that saving ever leaves, also where it was killed."""
 START: Final = "start"
-REMEDY: Final = "Choose another --out and drag again."
+NEAR: Final = 1e-3
+"""Styles of one seed differ by less from machine to machine, and by far more from network to network."""
 
 
 def start_styles(generator: Generator, start: Start) -> Tensor:
@@ -79,19 +77,19 @@ def hash_mask(mask: Mask | None) -> str:
     return "" if mask is None else hash_tensor(mask.movable)
 
 
-def card_hash(folder: Path) -> str:
-    """Give the SHA-256 of a generator's card; empty where it has none."""
-    card = folder / CARD_NAME
-    return hash_file(card).sha256 if card.is_file() else ""
-
-
 def surroundings(device: torch.device) -> dict[str, str]:
     """Say what the bits of a drag depend on besides its recipe."""
     return {"torch": torch.__version__, "threads": str(torch.get_num_threads()), "device": device.type}
 
 
-def recipe_of(session: Session, start: Start, *, generator: str, card_sha256: str) -> Recipe:
-    """Describe a session so that it can be made again."""
+def recipe_of(session: Session, start: Start, *, generator: str) -> Recipe:
+    """Describe a session so that it can be made again.
+
+    Args:
+        session: with a generator that was loaded from its folder.
+        start: where its picture came from.
+        generator: what a person calls it.
+    """
     edits = tuple(
         EditRecipe(
             take.edit.handles, take.edit.targets, take.edit.settings, hash_mask(take.edit.mask), len(take.frames) - 1
@@ -99,7 +97,8 @@ def recipe_of(session: Session, start: Start, *, generator: str, card_sha256: st
         for take in session.takes
     )
     place = () if session.place is None else (session.place.take, session.place.frame)
-    return Recipe(generator, card_sha256, start, edits, place, surroundings(session.start.device))
+    here = surroundings(session.start.device)
+    return Recipe(generator, session.generator.card_sha256, start, edits, place, here)
 
 
 def save_session(folder: Path, session: Session, recipe: Recipe) -> None:
@@ -112,7 +111,7 @@ def save_session(folder: Path, session: Session, recipe: Recipe) -> None:
     """
     tensors = {START: session.start}
     for index, take in enumerate(session.takes):
-        tensors |= {f"{index}.{name}": tensor for name, tensor in _pack(take.frames).items()}
+        tensors |= {f"{index}.{name}": tensor for name, tensor in pack(take.frames).items()}
     masks = [_save_mask(folder, take.edit.mask) for take in session.takes]
     edits = tuple(replace(edit, mask_file_sha256=mask) for edit, mask in zip(recipe.edits, masks, strict=True))
     latents = b"".join(safetensors_pieces(tensors))
@@ -140,11 +139,12 @@ def load_session(folder: Path, generator: Generator, *, windowed: bool = True) -
         RangeError: the session is of another generator.
     """
     recipe = read_recipe(folder / RECIPE_NAME)
+    _check_generator(recipe, generator)
     file = _open_latents(folder, recipe)
-    session = Session(generator, _checked_start(file.load(START), generator, file.path), windowed=windowed)
+    session = Session(generator, _read_start(file, recipe.start, generator), windowed=windowed)
     for index, edit in enumerate(recipe.edits):
         session.begin(_edit(folder, edit, generator.resolution))
-        frames = _unpack({name: file.load(f"{index}.{name}") for name in PACKED}, session.frame, file.path)
+        frames = unpack({name: file.load(f"{index}.{name}") for name in PACKED}, session.frame, file.path)
         # In the old format, a crash between both files left frames that the recipe did not know, or the reverse.
         session.take_up(frames)
     _go_to_place(session, recipe)
@@ -165,10 +165,10 @@ def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Sess
         RangeError: the recipe is of another generator.
     """
     recipe = read_recipe(folder / RECIPE_NAME)
+    _check_generator(recipe, generator)
     generator = dressed(folder, recipe.start, generator)
     if recipe.start.seed is None:
-        file = _open_latents(folder, recipe)
-        start = _checked_start(file.load(START), generator, file.path)
+        start = _read_start(_open_latents(folder, recipe), recipe.start, generator)
     else:
         start = start_styles(generator, recipe.start)
     session = Session(generator, start, windowed=windowed)
@@ -219,50 +219,6 @@ def _check_hash(path: Path, sha256: str) -> None:
         raise FormatError(path, "has changed since the drag", remedy=REMEDY)
 
 
-PACKED: Final = ("offsets", "first", "second", "moment_steps", "sought", "points", "lost")
-
-
-def _pack(frames: list[Frame]) -> dict[str, Tensor]:
-    return {
-        "offsets": torch.stack([frame.offsets for frame in frames]),
-        "first": torch.stack([frame.moments.first for frame in frames]),
-        "second": torch.stack([frame.moments.second for frame in frames]),
-        "moment_steps": torch.tensor([frame.moments.steps for frame in frames]),
-        "sought": torch.stack([frame.sought for frame in frames]),
-        "points": torch.stack([frame.points for frame in frames]),
-        "lost": torch.stack([frame.lost for frame in frames]),
-    }
-
-
-def _unpack(packed: Mapping[str, Tensor], like: Frame, path: Path) -> list[Frame]:
-    """Give the frames of an edit, which must have the shapes of its first."""
-    first = _pack([like])
-    for name, tensor in packed.items():
-        expected = first[name]
-        if tensor.shape[1:] != expected.shape[1:] or tensor.dtype != expected.dtype or not len(tensor):
-            raise FormatError(path, f"{name} is {tensor.dtype} {list(tensor.shape)}", remedy=REMEDY)
-    counts = {len(tensor) for tensor in packed.values()}
-    if len(counts) != 1 or not all(bool(torch.isfinite(tensor).all()) for tensor in packed.values()):
-        raise FormatError(path, "holds frames that are not whole", remedy=REMEDY)
-    moved = {
-        name: tensor.to(like.offsets.device)
-        for name, tensor in packed.items()
-        if name in ("offsets", "first", "second")
-    }
-    rows: dict[str, Any] = {**packed, **moved}
-    return [
-        Frame(
-            number,
-            rows["offsets"][number],
-            Moments(rows["first"][number], rows["second"][number], int(rows["moment_steps"][number])),
-            rows["sought"][number],
-            rows["points"][number],
-            rows["lost"][number],
-        )
-        for number in range(counts.pop())
-    ]
-
-
 def _edit(folder: Path, recipe: EditRecipe, resolution: int) -> Edit:
     mask = _read_mask(folder, recipe, resolution) if recipe.mask_sha256 else None
     return Edit(recipe.handles, recipe.targets, recipe.settings, mask)
@@ -289,6 +245,23 @@ def _save_mask(folder: Path, mask: Mask | None) -> str:
 
 def _mask_path(folder: Path, digest: str) -> Path:
     return folder / f"mask-{digest[:12]}.png"
+
+
+def _check_generator(recipe: Recipe, generator: Generator) -> None:
+    if recipe.card_sha256 != generator.card_sha256:
+        made = f"the drag was made with {recipe.generator!r:.80} of the card {recipe.card_sha256[:12] or 'none'}"
+        raise RangeError(f"{made}, and this generator has {generator.card_sha256[:12] or 'none'}. Load that one.")
+
+
+def _read_start(file: TensorFile, start: Start, generator: Generator) -> Tensor:
+    """Read the styles that a session began with, and insist that they are those of its recipe."""
+    styles = _checked_start(file.load(START), generator, file.path)
+    if start.seed is None:
+        if hash_tensor(styles) != start.latent_sha256:
+            raise FormatError(file.path, "begins with other styles than its recipe says", remedy=REMEDY)
+    elif not torch.allclose(styles, start_styles(generator, start), rtol=NEAR, atol=NEAR):
+        raise RangeError(f"{file.path}: this generator makes other styles of seed {start.seed}. Load that of the drag.")
+    return styles
 
 
 def _checked_start(w_plus: Tensor, generator: Generator, path: Path) -> Tensor:

@@ -59,6 +59,7 @@ class FrozenGenerator(nn.Module, ABC):
     groups: tuple[tuple[int, ...], ...]
     block_sizes: tuple[int, ...]
     feature_sizes: tuple[int, ...]
+    card_sha256: str = ""
 
     @property
     @abstractmethod

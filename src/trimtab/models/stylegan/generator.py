@@ -62,6 +62,7 @@ class Generator(Protocol):
         groups: indices of the styles that a drag moves together, those of the lowest blocks first.
         feature_sizes: sizes at which features can be taken, lowest first.
         w_mean: the mean style.
+        card_sha256: of the card in the folder that it was loaded from; empty where it has none.
     """
 
     resolution: int
@@ -70,6 +71,7 @@ class Generator(Protocol):
     styles: int
     groups: tuple[tuple[int, ...], ...]
     feature_sizes: tuple[int, ...]
+    card_sha256: str
 
     @property
     def w_mean(self) -> Float[Tensor, " width"]:

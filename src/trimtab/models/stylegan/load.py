@@ -15,7 +15,8 @@ from trimtab.models.stylegan.config import CONFIG_NAME, MOBILE, REMEDY, STYLEGAN
 from trimtab.models.stylegan.generator import Generator
 from trimtab.models.stylegan.mobile import MobileSizes, MobileStyleGan
 from trimtab.models.stylegan.stylegan2 import Sizes, StyleGan2
-from trimtab.store.durable import Disk, write_file
+from trimtab.store.cards import CARD_NAME
+from trimtab.store.durable import Disk, hash_file, write_file
 from trimtab.store.safetensors import read_header
 from trimtab.store.safetensors_writer import safetensors_pieces
 
@@ -29,11 +30,12 @@ def load_generator(path: Path) -> Generator:
     """
     sizes, tensors = _read_sizes(path), path / TENSORS_NAME
     try:
-        if isinstance(sizes, Sizes):
-            return StyleGan2(sizes, _read_tensors(tensors))
-        return MobileStyleGan(sizes, _read_tensors(tensors))
+        generator = _network(sizes, _read_tensors(tensors))
     except RangeError as error:
         raise FormatError(tensors, f"does not fit {CONFIG_NAME}: {str(error).rstrip('.')}") from error
+    card = path / CARD_NAME
+    generator.card_sha256 = hash_file(card).sha256 if card.is_file() else ""
+    return generator
 
 
 def write_generator(folder: Path, sizes: Sizes | MobileSizes, tensors: Mapping[str, Tensor]) -> None:
@@ -43,10 +45,14 @@ def write_generator(folder: Path, sizes: Sizes | MobileSizes, tensors: Mapping[s
         RangeError: the tensors are not those of such a network.
     """
     kind = STYLEGAN2 if isinstance(sizes, Sizes) else MOBILE
-    (StyleGan2 if isinstance(sizes, Sizes) else MobileStyleGan)(sizes, tensors)  # type: ignore[arg-type]
+    _network(sizes, tensors)
     config = {"kind": kind, **asdict(sizes)}
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2), encoding="utf-8")
     write_file(Disk(), folder / TENSORS_NAME, safetensors_pieces(tensors))
+
+
+def _network(sizes: Sizes | MobileSizes, tensors: Mapping[str, Tensor]) -> StyleGan2 | MobileStyleGan:
+    return StyleGan2(sizes, tensors) if isinstance(sizes, Sizes) else MobileStyleGan(sizes, tensors)
 
 
 def _read_sizes(folder: Path) -> Sizes | MobileSizes:

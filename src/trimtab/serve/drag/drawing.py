@@ -121,7 +121,7 @@ class Drawing:
 
     def recipe(self) -> Recipe:
         """Say what makes the session again."""
-        return recipe_of(self.session, self.start, generator=self.loaded.name, card_sha256=self.loaded.card_sha256)
+        return recipe_of(self.session, self.start, generator=self.loaded.name)
 
     def describe(self) -> dict[str, Any]:
         """Give everything that a page shows besides the picture."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from trimtab.core.errors import MissingError, did_you_mean
-from trimtab.drag.stored import card_hash
 from trimtab.models.stylegan.config import is_generator
 from trimtab.models.stylegan.generator import Generator
 from trimtab.models.stylegan.load import load_generator
@@ -26,14 +25,12 @@ class Loaded:
         name: what it is called here.
         folder: where it was loaded from.
         generator: frozen.
-        card_sha256: of its card.
         turns: whose turn it is to compute with it.
     """
 
     name: str
     folder: Path
     generator: Generator
-    card_sha256: str
     turns: Turns = field(default_factory=Turns)
 
 
@@ -88,5 +85,5 @@ class Generators:
                 generator = load_generator(folder)
                 if self._device is not None and self._device.type != "cpu":
                     generator.to(self._device)  # type: ignore[attr-defined]
-                self._loaded[folder] = Loaded(name, folder, generator, card_hash(folder))
+                self._loaded[folder] = Loaded(name, folder, generator)
             return self._loaded[folder]
