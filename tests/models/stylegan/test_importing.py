@@ -166,6 +166,13 @@ def test_a_mean_style_that_is_missing_as_after_training_is_estimated(tmp_path):
     assert "estimated" in read_card(tmp_path / "out").note
 
 
+def test_latents_so_wide_that_their_mean_would_take_all_memory_are_refused(tmp_path):
+    tree = files.rosinality_tree(files.small_state())
+    del tree["latent_avg"]
+    tree["g_ema"]["style.1.weight"] = torch.ones(4, 5000)
+    assert "z_width 5000: allowed is 1 to 4096" in refusal(tmp_path, files.saved(tree))
+
+
 def test_styles_that_are_not_finite_are_refused(tmp_path):
     tree = files.rosinality_tree(files.small_state())
     del tree["latent_avg"]

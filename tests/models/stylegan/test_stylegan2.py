@@ -153,6 +153,13 @@ def test_a_resolution_is_a_power_of_two(resolution):
         Sizes(resolution)
 
 
+@pytest.mark.parametrize("name", ["z_width", "w_width"])
+def test_widths_are_thousands_at_most(name):
+    assert Sizes(64, **{name: 4096})
+    with pytest.raises(RangeError, match=f"{name} 4097: allowed is 1 to 4096"):
+        Sizes(64, **{name: 4097})
+
+
 def test_seeds_give_the_latents_that_published_code_draws():
     assert latent_of_seed(7, 4)[0].tolist() == pytest.approx([1.6905257, -0.46593737, 0.03282016, 0.40751628])
 

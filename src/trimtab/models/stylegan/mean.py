@@ -11,6 +11,8 @@ from torch import Tensor
 
 MEAN_LATENTS: Final = 10_000
 MEAN_SEED: Final = 0
+AT_ONCE: Final = 400
+"""Latents in memory together; a multiple of 16, in which numbers are drawn, so that all are as if drawn at once."""
 
 
 @torch.no_grad()
@@ -21,6 +23,8 @@ def mean_style(map_latents: Callable[[Tensor], Tensor], z_width: int) -> Float[T
         map_latents: gives the styles, (batch, width), of latents, (batch, z_width).
         z_width: numbers in a latent.
     """
-    return map_latents(torch.randn(MEAN_LATENTS, z_width, generator=torch.Generator().manual_seed(MEAN_SEED))).mean(
-        dim=0
-    )
+    source = torch.Generator().manual_seed(MEAN_SEED)
+    chunks = (torch.randn(AT_ONCE, z_width, generator=source) for _ in range(MEAN_LATENTS // AT_ONCE))
+    total = sum(map_latents(latents).double().sum(dim=0) for latents in chunks)
+    assert isinstance(total, Tensor)
+    return (total / MEAN_LATENTS).float()

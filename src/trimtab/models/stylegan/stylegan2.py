@@ -23,6 +23,9 @@ from trimtab.models.stylegan.windows import cut
 SMALLEST: Final = 4
 MAPPING_RATE: Final = 0.01
 MOST_RESOLUTION: Final = 4096
+MOST_WIDTH: Final = 4096
+"""Of latents and styles, which published networks have 512 of; thousands of them are made to know their mean."""
+MOST_COUNT: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,9 @@ class Sizes:
             allowed = f"powers of two from {2 * SMALLEST} to {MOST_RESOLUTION}"
             raise RangeError(f"resolution {side}: allowed are {allowed}. Is this a StyleGAN2?")
         for name in ("z_width", "w_width", "channel_base", "channel_max", "mapping_layers"):
-            if not 1 <= getattr(self, name) <= 1 << 20:
-                raise RangeError(f"{name} {getattr(self, name)}: allowed is 1 to {1 << 20}. Is this a StyleGAN2?")
+            most = MOST_WIDTH if name.endswith("width") else MOST_COUNT
+            if not 1 <= getattr(self, name) <= most:
+                raise RangeError(f"{name} {getattr(self, name)}: allowed is 1 to {most}. Is this a StyleGAN2?")
         if self.channels(side) < 1:
             raise RangeError(f"channel_base {self.channel_base}: allowed is at least the resolution, {side}.")
 
