@@ -176,7 +176,8 @@ def test_latents_so_wide_that_their_mean_would_take_all_memory_are_refused(tmp_p
 def test_styles_that_are_not_finite_are_refused(tmp_path):
     tree = files.rosinality_tree(files.small_state())
     del tree["latent_avg"]
-    tree["g_ema"]["style.1.weight"] = torch.full((4, 4), 3e38)
+    for layer in (1, 2):
+        tree["g_ema"] |= {f"style.{layer}.weight": torch.full((4, 4), 3e38), f"style.{layer}.bias": torch.zeros(4)}
     assert "styles that are not finite" in refusal(tmp_path, files.saved(tree))
 
 
