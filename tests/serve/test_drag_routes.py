@@ -232,7 +232,7 @@ def test_a_drag_that_another_process_holds_is_told(tmp_path):
         step(running, key)
         export(running, key, "recipe.json")
     with RunLock(tmp_path / "drags" / key), dragging(tmp_path) as running, line(running, key) as page:
-        assert "is at work in" in page.until(lambda parcel: parcel["state"] == "failed")["problem"]
+        assert "is open in another process" in page.until(lambda parcel: parcel["state"] == "failed")["problem"]
 
 
 def test_a_damaged_drag_is_told_and_left_out_of_the_list(tmp_path):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
@@ -14,19 +14,21 @@ from trimtab.drag.invert.settings import InvertSettings
 from trimtab.drag.recipe import Start
 from trimtab.drag.session import Session
 from trimtab.drag.stored import start_styles
-from trimtab.models.stylegan.preview import shrink
 from trimtab.serve.api_error import ApiError
-from trimtab.serve.drag.desk import Desk
+from trimtab.serve.drag.desk import Desk, Opening
 from trimtab.serve.drag.drawing import Drawing
-from trimtab.serve.drag.encoding import jpeg_of
 from trimtab.serve.drag.generators import Generators
 from trimtab.serve.drag.inverting import open_portrait
-from trimtab.serve.drag.kept import THUMBNAIL_PX, Kept
+from trimtab.serve.drag.kept import Kept
 from trimtab.serve.drag.messages import Begin, Place
 from trimtab.serve.drag.photos import Held
 from trimtab.serve.drag.portraits import Facts, begin_portrait, read_facts
 
 MOST_OPEN: Final = 4
+MOST_LEAVING: Final = 16
+"""Each is a thread that may wait for a generator to be loaded."""
+
+_log = logging.getLogger("trimtab.serve")
 
 
 class Desks:
@@ -47,6 +49,9 @@ class Desks:
         """
         self.generators, self.kept, self._inversion = generators, Kept(root), inversion or InvertSettings()
         self._open: dict[str, Desk] = {}
+        self._leaving: dict[str, Desk] = {}
+        """Were told to end; they may still write."""
+        self._removing: set[str] = set()
         self._changing = threading.RLock()
 
     def begin(self, asked: Begin) -> Desk:
@@ -64,14 +69,6 @@ class Desks:
             with loaded.turns.taken():
                 return Drawing(loaded, start, Session(loaded.generator, start_styles(loaded.generator, start)))
 
-        return self.add(opening)
-
-    def add(self, opening: Callable[[Desk], Drawing]) -> Desk:
-        """Open a desk of a new name.
-
-        Raises:
-            ApiError: 429, too many are open.
-        """
         return self._add(self.kept.new_key(), opening)
 
     def find(self, key: str) -> Desk:
@@ -80,15 +77,18 @@ class Desks:
         Raises:
             MissingError: there is none of that name, or its generator is not offered.
             FormatError: what is kept is damaged.
-            ApiError: 429, too many are open.
+            ApiError: 429, too many are open; 409, it is still being put away.
         """
-        with self._changing:
-            if (desk := self._open.get(key)) is not None and not desk.failed:
-                return desk
-            if desk is not None:
-                self._put_away(desk)  # what was in the way may be gone
-            opening = self._opening_of(key)
-            return self._add(key, opening)
+        while True:
+            with self._changing:
+                desk = self._open.get(key)
+                if desk is not None and not (desk.failed and not desk.watched):
+                    return desk
+                if desk is not None:
+                    self._let_go(desk)  # what was in the way may be gone
+                if (leaving := self._at_work_still(key)) is None:
+                    return self._add(key, self._opening_of(key))
+            _wait_for(leaving)
 
     def invert(self, held: Held, asked: Place) -> Desk:
         """Open a photo as a picture of a generator, which takes minutes.
@@ -102,17 +102,18 @@ class Desks:
         placement = Placement(asked.x, asked.y, asked.size, asked.angle)
         placement.check(held.photo.width, held.photo.height)
         facts = Facts(asked.generator, held.sha256, astuple(placement))
+        photos = [held.photo]
 
         def opening(desk: Desk) -> Drawing:
             loaded = self.generators.load(asked.generator)
             desk.kept.hold()
-            square = align(held.photo, placement, loaded.generator.resolution)
+            square = align(photos.pop(), placement, loaded.generator.resolution)  # which is large, and held no longer
             begin_portrait(desk.kept.path, square, facts)
-            desk.kept.thumbnail = jpeg_of(shrink(square, min(THUMBNAIL_PX, square.shape[-1])))
+            desk.kept.show(square)
             desk.kept.save_thumbnail()
             return open_portrait(desk, loaded, facts, self._inversion)
 
-        return self.add(opening)
+        return self._add(self.kept.new_key(), opening, precious=True)
 
     def summaries(self) -> list[dict[str, Any]]:
         """Describe what is kept, and whether each is open."""
@@ -123,51 +124,71 @@ class Desks:
 
         Raises:
             MissingError: there is none of that name.
+            LockedError: another process has it open.
+            ApiError: 409, it does not end in time.
         """
         with self._changing:
-            if key not in self._open and not self.kept.folder(key).path.is_dir():
+            desk = self._open.get(key)
+            leaving = desk or self._at_work_still(key)
+            if key in self._removing or (leaving is None and not self.kept.folder(key).path.is_dir()):
                 raise MissingError(f"the drag {key[:40]} is gone already.")
-            if desk := self._open.get(key):
-                self._put_away(desk)
+            self._removing.add(key)
+            if leaving is not None:
+                leaving.discard()
+            if desk is not None:
+                self._let_go(desk)
+        try:
+            if leaving is not None:
+                _wait_for(leaving)
             self.kept.remove(key)
+        finally:
+            self._removing.discard(key)
 
     def close(self) -> None:
         """Put all away."""
         with self._changing:
-            desks = list(self._open.values())
-            self._open.clear()
-        for desk in desks:
-            desk.stop()
-        for desk in desks:
-            desk.wait()
+            for desk in list(self._open.values()):
+                self._let_go(desk)
+            leaving = list(self._leaving.values())
+        for desk in leaving:
+            if not desk.wait():
+                _log.error("the drag %s is still at work; its last steps may be lost", desk.key)
 
-    def _add(self, key: str, opening: Callable[[Desk], Drawing]) -> Desk:
+    def _add(self, key: str, opening: Opening, *, precious: bool = False) -> Desk:
         with self._changing:
+            if key in self._removing:
+                raise MissingError(f"the drag {key} is being deleted. Begin a new one.")
             if len(self._open) >= MOST_OPEN:
                 self._make_room()
-            desk = self._open[key] = Desk(key, opening, self.kept.folder(key))
+            desk = self._open[key] = Desk(key, opening, self.kept.folder(key), precious=precious)
             return desk
 
     def _make_room(self) -> None:
-        for desk in [desk for desk in self._open.values() if desk.failed]:
-            self._put_away(desk)
-        if len(self._open) < MOST_OPEN:
-            return
-        idle = [desk for desk in self._open.values() if not desk.watched and not desk.busy]
-        if not idle:
+        spare = [desk for desk in self._open.values() if not desk.watched and not desk.busy]
+        self._forget_ended()
+        if not spare or len(self._leaving) >= MOST_LEAVING:
             message = (
                 f"{len(self._open)} pictures are at work, which is the most. Close the page of one, and try again."
             )
             raise ApiError(429, message, code="too_many_open")
-        oldest = min(idle, key=lambda desk: desk.used_s)
-        self._put_away(oldest)
+        self._let_go(min(spare, key=lambda desk: (not desk.failed, desk.used_s)))
 
-    def _put_away(self, desk: Desk) -> None:
+    def _at_work_still(self, key: str) -> Desk | None:
+        """Give the desk of a session that was told to end and has not."""
+        self._forget_ended()
+        return self._leaving.get(key)
+
+    def _let_go(self, desk: Desk) -> None:
+        """Tell a desk to end; nobody waits for it here."""
+        self._forget_ended()
         del self._open[desk.key]
+        self._leaving[desk.key] = desk
         desk.stop()
-        desk.wait()
 
-    def _opening_of(self, key: str) -> Callable[[Desk], Drawing]:
+    def _forget_ended(self) -> None:
+        self._leaving = {key: desk for key, desk in self._leaving.items() if not desk.ended}
+
+    def _opening_of(self, key: str) -> Opening:
         """Give what opens a session that is kept."""
         facts = read_facts(self.kept.folder(key).path)
         name = self.kept.generator_of(key) if facts is None else facts.generator
@@ -181,3 +202,9 @@ class Desks:
                 return desk.kept.load(loaded)
 
         return opening
+
+
+def _wait_for(desk: Desk) -> None:
+    if not desk.wait():
+        message = f"the drag {desk.key} is being put away, and what it does now takes long. Try again in a moment."
+        raise ApiError(409, message, code="being_put_away", headers={"Retry-After": "5"})

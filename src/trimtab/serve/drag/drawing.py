@@ -5,9 +5,13 @@ Nothing here knows of threads or sockets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
 
 from trimtab.core.errors import RangeError
 from trimtab.drag.edit import Edit
@@ -57,11 +61,15 @@ class Drawing:
             pulls: x and y of each handle and of its target.
 
         Raises:
-            RangeError: a point lies outside the picture.
+            RangeError: a point lies outside the picture, or all are where they are to go; what was undone stays then.
         """
         handles = tuple((float(x), float(y)) for x, y, _, _ in pulls)
         targets = tuple((float(x), float(y)) for _, _, x, y in pulls)
-        self.session.begin(Edit(handles, targets, self._settings(len(pulls)), self.mask))
+        edit = Edit(handles, targets, self._settings(len(pulls)), self.mask)
+        edit.check(self.generator)
+        if all(math.dist(*ends) <= edit.settings.stop_px for ends in zip(handles, targets, strict=True)):
+            raise RangeError("every point is at its target already. Set a target farther away.")
+        self.session.begin(edit)
 
     def go_on(self) -> None:
         """Let an edit that ended at its limit of steps take as many again.
@@ -109,10 +117,15 @@ class Drawing:
         Raises:
             RangeError: there is none such.
         """
-        moments = self._moments
-        if moment >= len(moments):
-            raise RangeError(f"moment {moment}: allowed is 0 to {len(moments) - 1}.")
-        self.session.go_to(moments[moment])
+        self.session.go_to(self._place_of(moment))
+
+    def picture_at(self, moment: int) -> Float[Tensor, "1 3 rows columns"]:
+        """Make the picture of a moment without going there.
+
+        Raises:
+            RangeError: there is none such.
+        """
+        return self.session.picture_at(self._place_of(moment))
 
     @property
     def step(self) -> int:
@@ -140,6 +153,12 @@ class Drawing:
             "portrait": self._portrait(),
             "points": self._points(),
         }
+
+    def _place_of(self, moment: int) -> Place | None:
+        moments = self._moments
+        if moment >= len(moments):
+            raise RangeError(f"moment {moment}: allowed is 0 to {len(moments) - 1}.")
+        return moments[moment]
 
     @property
     def _moments(self) -> list[Place | None]:

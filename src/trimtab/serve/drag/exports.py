@@ -17,6 +17,7 @@ from trimtab.serve.drag.desk import Desk
 from trimtab.serve.drag.drawing import Drawing
 from trimtab.serve.drag.encoding import png_of
 from trimtab.serve.drag.portraits import FOLDER
+from trimtab.serve.drag.worker import PutAway
 from trimtab.store.safetensors_writer import safetensors_pieces
 
 Making: TypeAlias = Callable[[Desk, Drawing], bytes]
@@ -75,12 +76,12 @@ def _animation(kind: Animation) -> Making:
         images = []
         try:
             for done, moment in enumerate(shown, start=1):
-                drawing.go_to(moment)
+                if desk.stopping:
+                    raise PutAway
                 with drawing.loaded.turns.taken():
-                    images.append(to_image(drawing.session.picture(), most_px=MOVING_PX))
+                    images.append(to_image(drawing.picture_at(moment), most_px=MOVING_PX))
                 desk.tell_progress({"what": "Making the moving picture", "done": done, "of": len(shown)})
         finally:
-            drawing.go_to(last)
             desk.tell_progress(None)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"drag.{kind}"

@@ -7,11 +7,16 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
-from trimtab.core.errors import FormatError, MissingError
+from jaxtyping import Float
+from torch import Tensor
+
+from trimtab.core.errors import FormatError, LockedError, MissingError
 from trimtab.drag.recipe import RECIPE_NAME, read_recipe
 from trimtab.drag.stored import load_session, save_session
 from trimtab.models.stylegan.generator import Generator
+from trimtab.models.stylegan.preview import shrink
 from trimtab.serve.drag.drawing import Drawing, Portrait
+from trimtab.serve.drag.encoding import jpeg_of
 from trimtab.serve.drag.generators import Loaded
 from trimtab.serve.drag.portraits import read_facts
 from trimtab.store.durable import Disk, remove_tree, write_bytes
@@ -44,7 +49,10 @@ class KeptFolder:
         """
         if self._lock is None:
             lock = RunLock(self.path)
-            lock.__enter__()
+            try:
+                lock.__enter__()
+            except LockedError as error:
+                raise LockedError(f"{self.path} is open in another process. End that one, and try again.") from error
             self._lock = lock
 
     def save(self, drawing: Drawing) -> None:
@@ -57,6 +65,10 @@ class KeptFolder:
         self.hold()
         save_session(self.path, drawing.session, drawing.recipe())
         self.save_thumbnail()
+
+    def show(self, picture: Float[Tensor, "1 3 rows columns"]) -> None:
+        """Take a picture for lists; it is written with the session."""
+        self.thumbnail = jpeg_of(shrink(picture, min(THUMBNAIL_PX, picture.shape[-1])))
 
     def save_thumbnail(self) -> None:
         """Write the picture of a list, where there is one.
@@ -148,10 +160,18 @@ class Kept:
         return path.read_bytes()
 
     def remove(self, key: str) -> None:
-        """Delete a session; the caller has put its desk away."""
-        path = self.folder(key).path
-        if path.is_dir() and not path.is_symlink():
-            remove_tree(Disk(), path)
+        """Delete a session; the caller has put its desk away.
+
+        Raises:
+            LockedError: another process has the folder.
+        """
+        folder = self.folder(key)
+        if folder.path.is_dir() and not folder.path.is_symlink():
+            folder.hold()
+            try:
+                remove_tree(Disk(), folder.path)
+            finally:
+                folder.close()
 
 
 def _summary(path: Path) -> dict[str, Any]:

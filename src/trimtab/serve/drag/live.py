@@ -19,6 +19,7 @@ from trimtab.serve.drag.viewer import Viewer
 PROTOCOL: Final = "trimtab-drag"
 MOST_A_SECOND: Final = 100
 MOST_REASON_BYTES: Final = 120
+AWAY: Final = 1001
 RUBBISH: Final = 1008
 FAULT: Final = 1011
 
@@ -27,6 +28,10 @@ _log = logging.getLogger("trimtab.serve")
 
 class Rubbish(TrimtabError):
     """What a browser sent ends the connection."""
+
+
+class Ended(TrimtabError):
+    """The desk was put away."""
 
 
 class Live:
@@ -43,7 +48,7 @@ class Live:
         """Look on until the browser goes, or sends rubbish."""
         await self._socket.accept(PROTOCOL if PROTOCOL in self._socket.scope["subprotocols"] else None)
         self._desk.join(self._viewer)
-        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._show())]
+        tasks = [asyncio.create_task(part) for part in (self._listen(), self._show(), self._await_end())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await self._part([error for task in done if (error := task.exception()) is not None])
@@ -58,7 +63,9 @@ class Live:
         for error in errors:
             if isinstance(error, WebSocketDisconnect):
                 return
-            if isinstance(error, TrimtabError):
+            if isinstance(error, Ended):
+                await self._close(AWAY, str(error))
+            elif isinstance(error, TrimtabError):
                 await self._close(RUBBISH, str(error))
             else:
                 _log.error("a live drag failed", exc_info=error)
@@ -92,6 +99,9 @@ class Live:
             for shot in parcel.shots:
                 await self._socket.send_bytes(shot.content)
             await self._shown.wait()
+
+    async def _await_end(self) -> None:
+        raise Ended(await self._viewer.ended())
 
     def _check_rate(self) -> None:
         now = time.monotonic()

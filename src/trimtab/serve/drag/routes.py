@@ -25,6 +25,7 @@ from trimtab.serve.drag.masks import pack, unpack
 from trimtab.serve.drag.messages import Begin, Place, Thumbnail
 from trimtab.serve.drag.photos import Photos
 from trimtab.serve.drag.thumbnails import Thumbnails
+from trimtab.serve.drag.worker import PutAway
 from trimtab.serve.fields import read_fields
 from trimtab.serve.limits import check_json, check_type
 from trimtab.serve.strict_json import parse_object
@@ -34,7 +35,7 @@ PREFIX: Final = "/api/drag"
 PHOTOS: Final = f"{PREFIX}/photos"
 LARGER: Final = {PHOTOS: 48 << 20}
 """Most bytes of a body on paths that take more than others."""
-STATUSES: Final = {MissingError: 404, LockedError: 409, FormatError: 422, NonFiniteError: 422}
+STATUSES: Final = {MissingError: 404, PutAway: 409, LockedError: 409, FormatError: 422, NonFiniteError: 422}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Result = TypeVar("Result")

@@ -34,6 +34,7 @@ class Viewer:
         self._status: dict[str, Any] | None = None
         self._shots: dict[bool, Shot] = {}
         self._notes: list[Mapping[str, str]] = []
+        self._ended: asyncio.Future[str] = self._loop.create_future()
 
     def offer(self, status: Mapping[str, Any], shots: Sequence[Shot], notes: Sequence[Mapping[str, str]]) -> None:
         """Leave something; for any thread."""
@@ -48,6 +49,19 @@ class Viewer:
         parcel = Parcel({**self._status, "notes": self._notes}, tuple(self._shots.values()))
         self._shots, self._notes = {}, []
         return parcel
+
+    def end(self, reason: str) -> None:
+        """Say that nothing more will come; for any thread."""
+        with suppress(RuntimeError):  # as above
+            self._loop.call_soon_threadsafe(self._end, reason)
+
+    async def ended(self) -> str:
+        """Wait until nothing more will come; give the reason."""
+        return await asyncio.shield(self._ended)
+
+    def _end(self, reason: str) -> None:
+        if not self._ended.done():
+            self._ended.set_result(reason)
 
     def _put(self, status: dict[str, Any], shots: tuple[Shot, ...], notes: tuple[Mapping[str, str], ...]) -> None:
         self._status = status
