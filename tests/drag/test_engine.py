@@ -161,6 +161,7 @@ WRONG = [
     ({"handles": ((float("nan"), 3.0),)}, "outside"),
     ({"feature_size": 24}, "feature_size 24: allowed for this generator are 4, 8, 16, 32, 64"),
     ({"free_groups": 11}, "free_groups 11: allowed is 1 to 10"),
+    ({"search_px": 64.0, "search_grid_px": 0.05}, "places a point; allowed are 16,384. Widen the grid"),
 ]
 
 

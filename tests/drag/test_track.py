@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from trimtab.core.errors import RangeError
 from trimtab.drag.sampling import Lattice, MapPart
 from trimtab.drag.settings import DragSettings
-from trimtab.drag.track import Found, Template, lost, make_template, track
+from trimtab.drag.track import Found, Template, check_places, lost, make_template, track
 
 SETTINGS = DragSettings(search_px=6.0, search_grid_px=1.0, radius_px=2.0, lost_ratio=1.0)
 
@@ -53,10 +54,32 @@ def test_whole_pixels_stay_whole_without_the_parabola():
 
 
 def test_nothing_is_looked_for_outside_the_picture():
+    """There the border goes on: it would look like the point itself, and to look so would be usual."""
+    border = torch.ones(16).index_fill(0, torch.tensor([0]), 0.0)
+    known = MapPart(border.expand(1, 16, 16), Lattice(16, 16))
+    assert make_template(known, points((0, 8)), replace(SETTINGS, search_px=3.0)).usual.tolist() == [1.0]
+
+
+def test_a_point_stays_in_the_picture():
     here = points((1, 46))
     found = track(texture((-9, 9)), here, make_template(texture(), here, SETTINGS), SETTINGS)
     assert found.places.min() >= 0
     assert found.places.max() <= 47
+
+
+@pytest.mark.parametrize("search_px", [0.0, 0.4])
+def test_where_no_place_is_tried_but_the_last_nothing_is_lost(search_px):
+    """What is usual around a point is not known then."""
+    settings, was = replace(SETTINGS, search_px=search_px, lost_ratio=1.3), torch.tensor([False])
+    template = make_template(texture(), points((20, 22)), settings)
+    found = track(texture((5, 0)), points((20, 22)), template, settings)
+    assert lost(found, template, was, settings).tolist() == [False]
+
+
+def test_more_places_than_fit_into_memory_are_refused():
+    check_places(replace(SETTINGS, search_px=63.0))
+    with pytest.raises(RangeError, match=r"search_px 512 on a search_grid_px of 0.05 is 419,471,361 places a point"):
+        check_places(replace(SETTINGS, search_px=512.0, search_grid_px=0.05))
 
 
 def test_many_points_are_found_like_each_alone():

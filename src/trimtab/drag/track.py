@@ -8,11 +8,14 @@ import torch
 from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
+from trimtab.core.errors import RangeError
 from trimtab.drag.sampling import MapPart
 from trimtab.drag.settings import DragSettings, Norm
 
 AT_ONCE = 8
 """Points whose surroundings are in memory together."""
+MOST_PLACES = 1 << 14
+"""That are tried for a point: of each, all channels of the map are in memory."""
 FOUND_AGAIN = 0.9
 """A lost point must come this much closer than it had to be when it was lost."""
 
@@ -23,7 +26,8 @@ class Template:
 
     Attributes:
         features: of each point.
-        usual: distance of each point's feature to those around it at the start: what a wrong place looks like.
+        usual: distance of each point's feature to those around it at the start: what a wrong place looks like;
+            infinite where no place around it is tried.
     """
 
     features: Float32[Tensor, "points channels"]
@@ -45,7 +49,10 @@ def make_template(part: MapPart, points: Float64[Tensor, "points 2"], settings: 
     away = _offsets(settings)
     ring = (away[:, None].abs().maximum(away[None].abs()) > settings.search_px / 2) & costs.isfinite()
     usual = torch.stack(
-        [cost[near].median() if near.any() else cost.new_tensor(0.0) for cost, near in zip(costs, ring, strict=True)]
+        [
+            cost[near].median() if near.any() else cost.new_tensor(torch.inf)
+            for cost, near in zip(costs, ring, strict=True)
+        ]
     )
     return Template(features, usual)
 
@@ -83,6 +90,17 @@ def lost(
         return torch.zeros_like(before)
     limit = template.usual * settings.lost_ratio
     return found.distances > torch.where(before, limit * FOUND_AGAIN, limit)
+
+
+def check_places(settings: DragSettings) -> None:
+    """Insist that the places that are tried around a point are not too many.
+
+    Raises:
+        RangeError: they are.
+    """
+    if (places := len(_offsets(settings)) ** 2) > MOST_PLACES:
+        asked = f"search_px {settings.search_px:g} on a search_grid_px of {settings.search_grid_px:g}"
+        raise RangeError(f"{asked} is {places:,} places a point; allowed are {MOST_PLACES:,}. Widen the grid.")
 
 
 def _offsets(settings: DragSettings) -> Float64[Tensor, " side"]:
