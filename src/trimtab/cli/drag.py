@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from trimtab.cli.console import AsJson, Debug, Device, Output, Quiet, show
 from trimtab.core.errors import RangeError, did_you_mean
+
+if TYPE_CHECKING:
+    from trimtab.drag.run import DragRequest
+
+WITHOUT_PHOTO: Final = "is about a photo. Give one with --photo."
+WITHOUT_POINTS: Final = "is about a drag. Give --handle and --target too."
 
 
 def drag(
@@ -16,19 +22,27 @@ def drag(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; run again to continue.")],
     handle: Annotated[list[str] | None, typer.Option("--handle", help="X,Y of a point; may be repeated.")] = None,
     target: Annotated[list[str] | None, typer.Option("--target", help="X,Y where it goes; one a handle.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Which picture to start from.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Which picture to start from.", show_default="0")
+    ] = None,
     latent: Annotated[Path | None, typer.Option("--latent", help="Start from a latent.safetensors instead.")] = None,
     photo: Annotated[Path | None, typer.Option("--photo", help="Start from a photo, which is inverted first.")] = None,
     photo_square: Annotated[
         str | None, typer.Option("--photo-square", help="X,Y,SIZE[,ANGLE] of the face, where none is found.")
     ] = None,
-    strength: Annotated[float, typer.Option("--strength", help="Of what was fitted to the photo; 0 is none.")] = 1.0,
-    truncation: Annotated[float, typer.Option("--truncation", help="1 is all variety, 0 the mean picture.")] = 0.7,
+    strength: Annotated[
+        float | None, typer.Option("--strength", help="Of what was fitted to the photo; 0 is none.", show_default="1")
+    ] = None,
+    truncation: Annotated[
+        float | None, typer.Option("--truncation", help="1 is all variety, 0 the mean picture.", show_default="0.7")
+    ] = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="Picture, white where things may move.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Most steps.")] = None,
-    preset: Annotated[str, typer.Option("--preset", help="trimtab, paper, official or unofficial.")] = "trimtab",
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="trimtab, paper, official or unofficial.", show_default="trimtab")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value; may be repeated.")] = None,
-    animation: Annotated[str, typer.Option("--animation", help="gif, webp or none.")] = "gif",
+    animation: Annotated[str | None, typer.Option("--animation", help="gif, webp or none.", show_default="gif")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -36,42 +50,36 @@ def drag(
 ) -> None:
     """Drag points of a picture; writes it before and after, the way between, and a recipe that repeats it."""
     from trimtab.core.device import pick
-    from trimtab.core.interrupt import Interrupted
-    from trimtab.drag.invert.portrait import PhotoRequest
-    from trimtab.drag.invert.settings import InvertSettings
-    from trimtab.drag.run import DragRequest, run
+    from trimtab.drag.run import DragRequest
     from trimtab.store.resolve import resolve
 
     changes, of_photo = read_changes(settings or [])
-    inverting = InvertSettings(**of_photo) if of_photo else None
-    if steps is not None:
-        changes["max_steps"] = steps
-    if not 0 <= truncation <= 2:
-        raise RangeError(f"--truncation {truncation:g}: allowed is 0 to 2.")
-    if photo is None and not handle and not target:
-        raise RangeError("no --handle and no --target: give both, such as --handle 515,790 --target 515,822.")
-    if photo is None and photo_square is not None:
-        raise RangeError("--photo-square without a photo. Give the photo with --photo.")
-    if photo is None and of_photo:
-        raise RangeError(f"--set {min(of_photo)} is about a photo. Give one with --photo.")
-    if photo is not None and latent is not None:
-        raise RangeError("--photo and --latent are two starts. Give one of them.")
+    _check_start({"--photo": photo, "--latent": latent, "--seed": seed}, truncation)
+    if photo is None:
+        _refuse({"--photo-square": photo_square, "--strength": strength, **_set(of_photo)}, WITHOUT_PHOTO)
+    if not handle and not target:
+        _check_undragged(photo, {"--mask": mask, "--steps": steps, "--preset": preset, **_set(changes)}, animation)
     request = DragRequest(
         resolve(generator),
         generator,
         out,
         tuple(_point(text, "--handle") for text in handle or ()),
         tuple(_point(text, "--target") for text in target or ()),
-        seed=seed,
         latent=latent,
-        photo=None if photo is None else PhotoRequest(photo, _square(photo_square), strength, inverting),
-        truncation=truncation,
+        photo=_photo(photo, photo_square, strength, of_photo),
         mask=mask,
-        preset=preset,
-        changes=tuple(sorted(changes.items())),
+        changes=_with_steps(changes, steps),
         animation=_animation(animation),
         device=str(pick(device)),
+        **_given(seed=seed, truncation=truncation, preset=preset),
     )
+    _run(request, as_json=as_json, quiet=quiet)
+
+
+def _run(request: DragRequest, *, as_json: bool, quiet: bool) -> None:
+    from trimtab.core.interrupt import Interrupted
+    from trimtab.drag.run import run
+
     try:
         values = show(run(request), Output(as_json, quiet))
     except Interrupted as stopped:
@@ -79,6 +87,54 @@ def drag(
         raise
     if not as_json and not quiet:
         typer.echo(_summary(values))
+
+
+def _check_start(starts: dict[str, Any], truncation: float | None) -> None:
+    """Insist that a picture starts from one thing, and that what is said of a seed goes with a seed."""
+    given = [option for option, value in starts.items() if value is not None]
+    if len(given) > 1:
+        raise RangeError(f"{given[0]} and {given[1]} are two starts. Give one of them.")
+    if truncation is not None and given not in ([], ["--seed"]):
+        raise RangeError(f"--truncation is about a seed, and {given[0]} is another start. Leave it out.")
+    if truncation is not None and not 0 <= truncation <= 2:
+        raise RangeError(f"--truncation {truncation:g}: allowed is 0 to 2.")
+
+
+def _check_undragged(photo: Path | None, given: dict[str, Any], animation: str | None) -> None:
+    """Insist that what nothing is dragged of is a photo, and that nothing is said of the drag."""
+    if photo is None:
+        raise RangeError("no --handle and no --target: give both, such as --handle 515,790 --target 515,822.")
+    _refuse({**given, "--animation": None if animation == "none" else animation}, WITHOUT_POINTS)
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise RangeError(f"{option} {why}")
+
+
+def _set(settings: dict[str, Any]) -> dict[str, Any]:
+    return {f"--set {name}": value for name, value in sorted(settings.items())}
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _with_steps(changes: dict[str, Any], steps: int | None) -> tuple[tuple[str, Any], ...]:
+    if steps is not None and "max_steps" in changes:
+        raise RangeError(f"--steps {steps} and --set max_steps={changes['max_steps']} are the same. Give one of them.")
+    return tuple(sorted((changes | _given(max_steps=steps)).items()))
+
+
+def _photo(path: Path | None, square: str | None, strength: float | None, settings: dict[str, Any]) -> Any:
+    from trimtab.drag.invert.portrait import PhotoRequest
+    from trimtab.drag.invert.settings import InvertSettings
+
+    if path is None:
+        return None
+    inverting = InvertSettings(**settings) if settings else None
+    return PhotoRequest(path, _square(square), settings=inverting, **_given(strength=strength))
 
 
 def _summary(values: dict[str, Any]) -> str:
@@ -132,8 +188,9 @@ def _square(text: str | None) -> Any:
     return Placement(*numbers)
 
 
-def _animation(text: str) -> Any:
+def _animation(text: str | None) -> Any:
     kinds = {"gif": "gif", "webp": "webp", "none": None}
+    text = "gif" if text is None else text
     if text not in kinds:
         raise RangeError(f"--animation {text:.80}. {did_you_mean(text, kinds)}")
     return kinds[text]

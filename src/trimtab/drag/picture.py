@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,10 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """Read are these alone: Pillow knows more, and some of those start other programs."""
 STORED_FORMATS: Final = ("PNG",)
 """What a session's own pictures are kept as."""
-DAMAGED: Final = (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError)
+DAMAGED: Final = (
+    *(OSError, ValueError, SyntaxError, EOFError, ArithmeticError),
+    *(LookupError, TypeError, AttributeError, struct.error),
+)
 """What Pillow raises at a file that is damaged or no picture."""
 DEEP_MODES: Final = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 DEEP_MOST: Final = 65535
