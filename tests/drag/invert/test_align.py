@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import math
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from trimtab.core.errors import FormatError, MissingError, RangeError
 from trimtab.drag.invert.align import Placement, align, find_face, open_photo, square_of
@@ -38,6 +39,31 @@ def test_a_photo_is_turned_as_its_camera_was_held():
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter, clockwise
     assert open_photo(encoded(gradient(), "jpeg", exif=exif.tobytes())).size == (100, 120)
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "jpeg"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_way_to_hold_a_camera_is_known(kind, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    content = encoded(gradient(), kind, exif=exif.tobytes())
+    with Image.open(io.BytesIO(content)) as plain:
+        upright = ImageOps.exif_transpose(plain).convert("RGB")
+    assert np.array_equal(np.asarray(open_photo(content)), np.asarray(upright))
+
+
+def test_a_photo_whose_exif_is_damaged_is_taken_as_it_is():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E], exif[0x8769] = 6, "hello", {0x9003: "2020:01:01"}
+    content = encoded(gradient(), "jpeg", exif=exif.tobytes())
+    sizes = set()
+    first = content.index(b"Exif") + 6
+    for place in range(first, first + len(exif.tobytes()) - 6):
+        for value in (0, 2, 255):
+            damaged = bytearray(content)
+            damaged[place] = value
+            sizes.add(open_photo(bytes(damaged)).size)
+    assert sizes == {(120, 100), (100, 120)}
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])

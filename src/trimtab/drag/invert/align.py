@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
 MOST_PIXELS: Final = 50_000_000
 LEAST_PX: Final = 16
+TURNS: Final = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""From the orientation in a photo's EXIF to Pillow's names."""
 LEAST_SQUARE_PX: Final = 8.0
 OVERSIZE: Final = 3.0
 """A square may be this many times as large as the photo's longer side."""
@@ -70,7 +80,6 @@ def open_photo(data: bytes | Path) -> Image:
         RangeError: it has too many pixels, which are then not decoded, or too few.
     """
     from PIL import Image as Pillow
-    from PIL import ImageOps
 
     name = data if isinstance(data, Path) else "the photo"
     if isinstance(data, Path) and not data.is_file():
@@ -80,7 +89,7 @@ def open_photo(data: bytes | Path) -> Image:
             warnings.simplefilter("ignore")  # what is wrong is judged here, and metadata may be as odd as it likes
             with Pillow.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS) as image:
                 _check_pixels(image.width, image.height, name)
-                return eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
+                return _upright(image, eight_bits(image).convert("RGB"))
     except Pillow.DecompressionBombError as error:
         raise RangeError(_too_large(name, "far too many")) from error
     except DAMAGED as error:
@@ -148,6 +157,18 @@ def align(photo: Image, placement: Placement, resolution: int) -> Float32[Tensor
     grid = _grid(placement, twice, shrunk, (width, height))
     found = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return F.avg_pool2d(found, 2)
+
+
+def _upright(image: Image, pixels: Image) -> Image:
+    """Turn pixels as the camera says that it was held; what cannot be read of that is as if it said nothing."""
+    from PIL import ExifTags
+    from PIL.Image import Transpose
+
+    try:
+        turn = image.getexif().get(ExifTags.Base.Orientation)
+    except DAMAGED:
+        return pixels
+    return pixels.transpose(Transpose[TURNS[turn]]) if isinstance(turn, int) and turn in TURNS else pixels
 
 
 def _grid(placement: Placement, count: int, shrunk: float, size: tuple[int, int]) -> Tensor:
