@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import time
+from contextlib import ExitStack
 
 import pytest
 from PIL import Image
 from websockets.exceptions import ConnectionClosed
 
 import live_drag
+import serving
 from live_drag import PULLS, begin, export, line
 from serving import eventually
 from trimtab.drag.session import Session
@@ -91,10 +93,11 @@ def test_nothing_is_sent_before_the_last_parcel_was_acknowledged(page):
     assert page.look()["parcel"] == first["parcel"] + 1
 
 
-def test_the_newest_frame_wins(page):
+def test_the_newest_frame_wins(running, key, page):
     page.say(do="start", points=FAR)
     first = page.look()
-    time.sleep(0.4)
+    with running.http() as http:
+        assert eventually(lambda: http.get(f"/api/drag/sessions/{key}").json()["step"] > first["step"] + 3, 20)
     page.say(do="ack", parcel=first["parcel"])
     second = page.take()
     assert len(second.frames) == 1
@@ -236,6 +239,16 @@ def test_whoever_talks_too_much_is_let_go(page):
     assert "messages in a second" in closed.value.rcvd.reason
 
 
+def test_to_acknowledge_is_not_to_talk(running, key, monkeypatch):
+    monkeypatch.setattr("trimtab.serve.drag.live.MOST_A_SECOND", 12)
+    with line(running, key) as other:
+        other.open()
+        for moment in [0] * 10:
+            other.say(do="go_to", moment=moment)
+            other.until(lambda parcel: bool(parcel.frames))
+        assert other.look()["moment"] == 0
+
+
 def test_a_session_is_whole_after_rubbish(running, key, page):
     dragged(page, steps=2)
     page.socket.send("rubbish")
@@ -299,11 +312,57 @@ def test_a_moving_picture_shows_the_way(running, key, page, kind):
     assert page.until(lambda parcel: parcel["progress"] is None)["moment"] == 5
 
 
-def test_two_pictures_take_turns(running, page):
-    with line(running, begin(running, seed=8)) as other:
-        other.open()
-        for one in (page, other):
-            one.say(do="start", points=FAR)
-        for one in (page, other):
-            one.until(lambda parcel: parcel["step"] > 5)
-            one.say(do="pause")
+def test_saving_a_moving_picture_shows_no_other_moment_meanwhile(running, key, page):
+    dragged(page, steps=4)
+    export(running, key, "drag.gif")
+    told = []
+    page.until(lambda parcel: (told.append(parcel), parcel["progress"] is None)[1])
+    assert {(parcel["moment"], parcel["edit"]) for parcel in told} == {(5, 0)}
+    assert not any(parcel.frames for parcel in told)
+
+
+def test_whoever_looks_at_a_drag_that_is_deleted_is_told(running, key, page):
+    dragged(page, steps=1)
+    with running.http() as http:
+        assert http.delete(f"/api/drag/sessions/{key}").status_code == 204
+    with pytest.raises(ConnectionClosed) as closed:
+        page.until(lambda _: False)
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "this drag was deleted.")
+
+
+def test_whoever_comes_when_a_desk_is_put_away_is_told(tmp_path):
+    desks = live_drag.desks(tmp_path)
+    with serving.serving(without_model=True, desks=desks) as running:
+        desk = desks.find(begin(running))
+        desks.find = lambda _: desk
+        desk.stop()
+        assert desk.wait()
+        with line(running, desk.key) as page, pytest.raises(ConnectionClosed) as closed:
+            page.until(lambda _: False)
+        assert (closed.value.rcvd.code, "put away" in closed.value.rcvd.reason) == (1001, True)
+
+
+def test_two_pictures_take_turns(tmp_path, monkeypatch):
+    """No step of one is taken while one of the other is."""
+    at_work, most = [], []
+    advance = Session.advance
+
+    def watched(session):
+        at_work.append(session)
+        most.append(len(at_work))
+        time.sleep(0.005)
+        try:
+            return advance(session)
+        finally:
+            at_work.remove(session)
+
+    monkeypatch.setattr(Session, "advance", watched)
+    with live_drag.dragging(tmp_path) as running, ExitStack() as stack:
+        both = [stack.enter_context(line(running, begin(running, seed=seed))) for seed in (7, 8)]
+        for page in both:
+            page.open()
+            page.say(do="start", points=FAR)
+        for page in both:
+            page.until(lambda parcel: parcel["step"] > 5)
+            page.say(do="pause")
+    assert set(most) == {1}

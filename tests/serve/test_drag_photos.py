@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
 import struct
+import weakref
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import live_drag
 from live_drag import NAME, dragging, export, line
 from serving import eventually
+from trimtab.drag.invert.align import open_photo
 from trimtab.drag.invert.settings import InvertSettings
 from trimtab.drag.invert.stored import WORKING_NAME
 from trimtab.drag.stored import replay
 from trimtab.models.stylegan.load import load_generator
-from trimtab.serve.drag.photos import MOST_HELD
+from trimtab.serve.drag.messages import Place
+from trimtab.serve.drag.photos import MOST_HELD, Held
 from trimtab.serve.drag.portraits import FOLDER, read_facts
 
 BINARY = {"Content-Type": "application/octet-stream"}
@@ -84,6 +89,26 @@ def test_a_photo_is_shown_as_it_was_understood(running):
     key = send(running).json()["photo"]
     with running.http() as http, Image.open(io.BytesIO(http.get(f"/api/drag/photos/{key}").content)) as shown:
         assert (shown.format, shown.size) == ("JPEG", (120, 100))
+
+
+def test_a_large_photo_is_shown_small(running):
+    buffer = io.BytesIO()
+    Image.new("RGB", (3000, 1500)).save(buffer, format="PNG")
+    key = send(running, buffer.getvalue()).json()["photo"]
+    with running.http() as http, Image.open(io.BytesIO(http.get(f"/api/drag/photos/{key}").content)) as shown:
+        assert shown.size == (1024, 512)
+
+
+def test_a_photo_is_not_held_by_the_drag_that_was_made_of_it(tmp_path):
+    desks = live_drag.desks(tmp_path)
+    held = Held(open_photo(photo()), "0" * 64, b"")
+    known = weakref.ref(held.photo)
+    desk = desks.invert(held, Place(**SQUARE))
+    del held
+    assert eventually(lambda: desk.status()["state"] in ("inverting", "idle"), 20)
+    gc.collect()
+    assert known() is None
+    desks.close()
 
 
 WRONG = [

@@ -49,6 +49,28 @@ def test_a_name_may_be_allowed():
     check(scope(host="models.example:443"), rules(hosts=["models.example"]))
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "", "Cross-Site"])
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_a_page_of_another_site_can_make_a_browser_fetch_nothing(site, kind):
+    with pytest.raises(ApiError, match="another site") as caught:
+        check(scope(host="localhost", sec_fetch_site=site) | {"type": kind}, rules())
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_the_own_page_and_the_address_bar_can(site):
+    check(scope(host="localhost", sec_fetch_site=site), rules())
+
+
+def test_what_is_open_may_be_linked_to_from_anywhere():
+    check(scope("/health", host="localhost", sec_fetch_site="cross-site"), rules())
+
+
+def test_the_page_may_be_linked_to_from_anywhere_and_its_drags_may_not(server):
+    with server.http(headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}) as http:
+        assert [http.get(path).status_code for path in ("/", "/page/app.js", "/v1/models")] == [200, 200, 403]
+
+
 @pytest.mark.parametrize("host", ["192.168.1.5:8765", "[fe80::1]:8765"])
 def test_addresses_in_numbers_may_be_allowed_together(host):
     check(scope(host=host), rules(hosts=["*"]))

@@ -34,6 +34,8 @@ COUNTED: Final = frozenset(
     ("/health", "/metrics", "/openapi.json", "/v1/models", "/v1/chat/completions", "/v1/completions", "/")
 )
 COUNTED_PREFIXES: Final = ("/v1/models/", "/page/", "/api/")
+OWN_SITES: Final = frozenset(("same-origin", "none"))
+"""What a browser says of the page that makes it ask: this server's own, or no page at all."""
 CLIENT_GONE: Final = 499
 TOKEN_PROTOCOL: Final = "trimtab-token."
 
@@ -47,7 +49,7 @@ class Rules:
     Attributes:
         token: must come with every request; None asks for none.
         hosts: names of the server besides those of this machine, without ports; "*" is every number address.
-        open_paths: need no token.
+        open_paths: need no token, and may be linked to from anywhere.
     """
 
     token: str | None
@@ -121,8 +123,18 @@ def check(scope: Scope, rules: Rules) -> None:
     if any(_netloc(origin) != host for origin in origins):
         message = f"Origin {', '.join(origins)!r:.100} is another site. Only this server's own page may call it."
         raise ApiError(403, message, code="origin_not_allowed")
+    if scope["path"] not in rules.open_paths:
+        _check_site(headers)
     if rules.token is not None and scope["path"] not in rules.open_paths:
         _check_token(headers.getlist("authorization") or _token_of_socket(scope), rules.token)
+
+
+def _check_site(headers: Headers) -> None:
+    """Refuse what a page of another site makes a browser fetch, such as pictures, for which it sends no origin."""
+    sites = headers.getlist("sec-fetch-site")
+    if any(site not in OWN_SITES for site in sites):
+        message = f"Sec-Fetch-Site {', '.join(sites)!r:.100}: another site. Only this server's own page may call it."
+        raise ApiError(403, message, code="origin_not_allowed")
 
 
 def _fault(error: Exception) -> ApiError:

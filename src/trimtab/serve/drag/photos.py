@@ -25,10 +25,17 @@ QUALITY: Final = 88
 
 @dataclass(frozen=True)
 class Held:
-    """A photo, and the SHA-256 of its file."""
+    """A photo.
+
+    Attributes:
+        photo: as large as it came.
+        sha256: of its file.
+        shown: a smaller one, as JPEG.
+    """
 
     photo: Image
     sha256: str
+    shown: bytes
 
 
 class Photos:
@@ -65,10 +72,7 @@ class Photos:
         Raises:
             MissingError: it is not held any more.
         """
-        photo, buffer = self.find(key).photo.copy(), io.BytesIO()
-        photo.thumbnail((SHOWN_PX, SHOWN_PX))
-        photo.save(buffer, format="JPEG", quality=QUALITY)
-        return buffer.getvalue()
+        return self.find(key).shown
 
     def close(self) -> None:
         """Open no more."""
@@ -81,9 +85,16 @@ class Photos:
             placement = asdict(find_face(photo))
         except RangeError as error:
             note = str(error)
-        key = secrets.token_hex(8)
+        key, held = secrets.token_hex(8), Held(photo, hashlib.sha256(content).hexdigest(), _small(photo))
         with self._changing:
-            self._held[key] = Held(photo, hashlib.sha256(content).hexdigest())
+            self._held[key] = held
             while len(self._held) > MOST_HELD:
                 self._held.popitem(last=False)
         return {"photo": key, "width": photo.width, "height": photo.height, "placement": placement, "note": note}
+
+
+def _small(photo: Image) -> bytes:
+    share, buffer = min(1.0, SHOWN_PX / max(photo.size)), io.BytesIO()
+    size = (max(1, round(photo.width * share)), max(1, round(photo.height * share)))
+    (photo.resize(size, reducing_gap=2.0) if share < 1 else photo).save(buffer, format="JPEG", quality=QUALITY)
+    return buffer.getvalue()

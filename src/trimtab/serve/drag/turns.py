@@ -17,6 +17,11 @@ class Turns:
         self._queue: deque[object] = deque()
 
     @property
+    def asked(self) -> int:
+        """How many have the turn or wait for it."""
+        return len(self._queue)
+
+    @property
     def busy(self) -> bool:
         """Whether whoever asks now has to wait."""
         return bool(self._queue)
