@@ -74,16 +74,6 @@ def test_generators_are_offered_by_name(http):
     assert http.get("/api/drag").json()["generators"] == [NAME]
 
 
-def test_without_a_name_everything_in_the_store_is_offered(own_store):
-    from dragging import generator_folder
-    from trimtab.serve.drag.generators import Generators
-
-    assert Generators().folders() == {}
-    generator_folder(own_store / "models" / "mine")
-    (own_store / "models" / "no-generator").mkdir()
-    assert list(Generators().folders()) == ["mine"]
-
-
 BAD = [
     ({"generator": "tini"}, 404, "Did you mean 'tiny'"),
     ({"generator": NAME, "seed": -1}, 400, "seed"),

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from trimtab.core.errors import FormatError, MissingError, RangeError
 from trimtab.models.stylegan.config import is_generator
+from trimtab.store.cards import MODEL_CONFIG
 from trimtab.store.documents import read_object
 
-CONFIG_NAME: Final = "config.json"
+CONFIG_NAME: Final = MODEL_CONFIG
 MAX_CONFIG_BYTES: Final = 4 << 20
 MAX_LAYERS: Final = 1_000
 MAX_SIZE: Final = 2**27

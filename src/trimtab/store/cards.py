@@ -13,6 +13,8 @@ from trimtab.core.errors import FormatError, MissingError, RangeError, did_you_m
 from trimtab.store.documents import read_object
 
 CARD_NAME: Final = "trimtab.json"
+MODEL_CONFIG: Final = "config.json"
+GENERATOR_CONFIG: Final = "generator.json"
 MAX_CARD_BYTES: Final = 1 << 20
 REMEDY: Final = "Remove the model and add it again."
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from trimtab.core.job import Job, Progress, Result, Saved, Started
-from trimtab.store.cards import Card, write_card
+from trimtab.store.cards import MODEL_CONFIG, Card, write_card
 from trimtab.store.gguf import read_gguf
 from trimtab.store.gguf_llama import config_of, dense_tensors, expected_shapes
 from trimtab.store.gguf_tokenizer import write_tokenizer
@@ -38,7 +38,7 @@ def import_gguf(path: Path, out: Path, *, card: Card | None = None) -> Job:
                 writer.write(name, dense)
                 yield Progress("converting", done, len(shapes), "tensors")
         clean = {key: value for key, value in config.items() if value is not None}
-        (folder / "config.json").write_text(json.dumps(clean, indent=2), encoding="utf-8")
+        (folder / MODEL_CONFIG).write_text(json.dumps(clean, indent=2), encoding="utf-8")
         if card is not None:
             write_card(folder, card)
     yield Saved("model", str(out))

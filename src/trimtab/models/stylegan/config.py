@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from trimtab.core.errors import FormatError, MissingError
+from trimtab.store.cards import GENERATOR_CONFIG
 from trimtab.store.documents import read_object
 
-CONFIG_NAME: Final = "generator.json"
+CONFIG_NAME: Final = GENERATOR_CONFIG
 TENSORS_NAME: Final = "generator.safetensors"
 STYLEGAN2: Final = "stylegan2"
 MOBILE: Final = "mobile-stylegan"

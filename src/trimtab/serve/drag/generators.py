@@ -14,6 +14,7 @@ from trimtab.models.stylegan.config import is_generator
 from trimtab.models.stylegan.generator import Generator
 from trimtab.models.stylegan.load import load_generator
 from trimtab.serve.drag.turns import Turns
+from trimtab.store.bundled import bundled_models
 from trimtab.store.cards import stored_models
 
 
@@ -41,7 +42,8 @@ class Generators:
         """Choose what is offered.
 
         Args:
-            named: folders by name; None offers every generator of the store, also those that are added later.
+            named: folders by name; None offers every generator of the store, also those that are added later, and
+                those that come with the package.
             device: where to work; the CPU where None.
         """
         self._named = None if named is None else dict(named)
@@ -53,7 +55,11 @@ class Generators:
         """Give the folders of all that are offered, by name."""
         if self._named is not None:
             return self._named
-        return {card.name: folder for card, folder in stored_models() if is_generator(folder)}
+        found: dict[str, Path] = {}
+        for card, folder in (*stored_models(), *bundled_models()):
+            if is_generator(folder):
+                found.setdefault(card.name, folder)
+        return found
 
     def check(self, name: str) -> Path:
         """Give the folder of a name.
