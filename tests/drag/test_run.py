@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,10 @@ from PIL import Image
 from dragging import generator_folder
 from one_line import one_line
 from trimtab.cli.main import run as command
-from trimtab.core.job import Progress
-from trimtab.drag.recipe import read_recipe
+from trimtab.core.job import Note, Progress
+from trimtab.drag.recipe import RECIPE_NAME, read_recipe
 from trimtab.drag.run import DragRequest, run
+from trimtab.drag.stored import latents_path
 from trimtab.store.safetensors import TensorFile
 
 pytestmark = pytest.mark.usefixtures("own_store")
@@ -38,8 +38,7 @@ def request_of(tiny: Path, out: Path, **changes) -> DragRequest:
 
 
 def latents(out: Path) -> dict[str, torch.Tensor]:
-    (path,) = out.glob("latents-*.safetensors")
-    file = TensorFile(path)
+    file = TensorFile(latents_path(out, read_recipe(out / RECIPE_NAME)))
     return {name: file.load(name) for name in file.shapes}
 
 
@@ -96,7 +95,7 @@ def test_a_drag_that_was_closed_while_its_moving_picture_was_made_is_at_its_end(
         if isinstance(event, Progress) and event.what == "moving picture":
             job.close()
             break
-    assert read_recipe(tmp_path / "recipe.json").place == (0, steps)
+    assert read_recipe(tmp_path / RECIPE_NAME).place == (0, steps)
     assert steps > 1
 
 
@@ -112,22 +111,25 @@ def test_more_steps_go_on_from_the_last(tiny, tmp_path):
 def test_a_drag_that_was_stopped_goes_on_to_the_same_bits(tiny, tmp_path, stop):
     own = ["--set", "max_steps=1500", "--set", "lr=1e-6", "--set", "feature_size=16", "--set", "lost_ratio=0"]
     words = ["drag", str(tiny), *POINTS, *own, "--animation", "none", "--out", str(tmp_path / "a"), "--json"]
-    code = "import sys; from trimtab.cli.main import main; main()"
+    code = "import trimtab.drag.run as r; r.SAVE_EVERY_S = 0; from trimtab.cli.main import main; main()"
     process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
+    seen = 0
     for line in process.stdout:
-        if b'"progress"' in line:
-            time.sleep(0.2)
+        seen += b'"progress"' in line
+        if seen == 4:
             process.send_signal(stop)
             break
     _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
     assert (b"Continue with the same command" in said) == (stop == signal.SIGINT)
-    done = latents(tmp_path / "a")["0.points"].shape[0]
-    assert (done > 1) == (stop == signal.SIGINT)
+    done = latents(tmp_path / "a")["0.points"].shape[0] - 1
+    assert done >= 3
     most = (("feature_size", 16), ("lost_ratio", 0.0), ("lr", 1e-6), ("max_steps", done + 3))
-    for name in ("a", "b"):
-        list(run(request_of(tiny, tmp_path / name, changes=most)))
+    events = list(run(request_of(tiny, tmp_path / "a", changes=most)))
+    assert Note(f"continuing after step {done}.") in events
+    assert [event.done for event in events if isinstance(event, Progress)] == [done + 1, done + 2, done + 3]
+    list(run(request_of(tiny, tmp_path / "b", changes=most)))
     assert same_session(tmp_path / "a", tmp_path / "b")
 
 
