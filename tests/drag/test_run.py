@@ -15,7 +15,9 @@ from PIL import Image
 from dragging import generator_folder
 from one_line import one_line
 from trimtab.cli.main import run as command
+from trimtab.core.errors import NonFiniteError
 from trimtab.core.job import Note, Progress
+from trimtab.drag.engine import Engine, Frame
 from trimtab.drag.recipe import RECIPE_NAME, read_recipe
 from trimtab.drag.run import DragRequest, run
 from trimtab.drag.stored import latents_path
@@ -131,6 +133,27 @@ def test_a_drag_that_was_stopped_goes_on_to_the_same_bits(tiny, tmp_path, stop):
     assert [event.done for event in events if isinstance(event, Progress)] == [done + 1, done + 2, done + 3]
     list(run(request_of(tiny, tmp_path / "b", changes=most)))
     assert same_session(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_gradient_that_is_no_number_loses_no_step(tiny, tmp_path, monkeypatch):
+    whole = Engine.advance
+
+    def breaking(engine: Engine, frame: Frame) -> Frame:
+        if frame.number == 3:
+            raise NonFiniteError("the gradient of step 4 is not finite.")
+        return whole(engine, frame)
+
+    monkeypatch.setattr(Engine, "advance", breaking)
+    with pytest.raises(NonFiniteError):
+        list(run(request_of(tiny, tmp_path)))
+    assert latents(tmp_path)["0.points"].shape[0] == 4
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made_is_told(tiny, tmp_path, capfd, out):
+    (tmp_path / "file").write_text("something else")
+    assert command(["drag", str(tiny), *POINTS, *QUICK, "--out", str(tmp_path / out), "--quiet"]) == 1
+    assert "cannot be made" in one_line(capfd)
 
 
 def test_a_latent_starts_another_drag(tiny, tmp_path):

@@ -34,7 +34,7 @@ def natural_directions(generator: Generator) -> Float32[Tensor, "width width"]:
 @torch.no_grad()
 def _principal(generator: Generator) -> Tensor:
     latents = torch.randn(SAMPLES, generator.z_width, generator=torch.Generator().manual_seed(SEED))
-    covariance = torch.cov(generator.map(latents.to(generator.w_mean)).double().cpu().T)
+    covariance = torch.cov(generator.map(latents.to(generator.w_mean)).cpu().double().T)
     variances, directions = torch.linalg.eigh(covariance)
     lengths = variances.clamp(min=0) / variances.square().mean().sqrt()
     largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from trimtab.core.errors import RangeError
+from trimtab.core.errors import NonFiniteError, RangeError
 from trimtab.core.interrupt import Interrupted, Interrupts
 from trimtab.core.job import Event, Job, Note, Progress, Result, Saved, Started
 from trimtab.drag.edit import Edit, Point
@@ -37,6 +37,7 @@ from trimtab.drag.stored import (
 )
 from trimtab.models.stylegan.generator import Generator
 from trimtab.models.stylegan.load import load_generator
+from trimtab.store.durable import make_folder
 from trimtab.store.lock import RunLock
 
 SAVE_EVERY_S: Final = 5.0
@@ -98,7 +99,7 @@ def run(request: DragRequest) -> Job:
     edit = _edit(request, generator)
     portrait = None if request.photo is None else Portrait(request.photo, generator)
     begin = None if portrait is not None else _start(request, generator)
-    request.out.mkdir(parents=True, exist_ok=True)
+    make_folder(request.out)
     interrupts = Interrupts()
     with RunLock(request.out), interrupts.catching():
         if portrait is not None:
@@ -118,7 +119,7 @@ def run(request: DragRequest) -> Job:
         work.take_up()
         try:
             yield from _deferring(interrupts, work.events())
-        except (Interrupted, GeneratorExit):
+        except (Interrupted, GeneratorExit, NonFiniteError):
             with interrupts.deferred():
                 work.save()
             raise

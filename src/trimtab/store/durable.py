@@ -86,6 +86,18 @@ def write_file(disk: Disk, path: Path, pieces: Iterable[bytes | memoryview]) -> 
     return Written(size, digest.hexdigest())
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are absent.
+
+    Raises:
+        CheckpointError: the disk refused, or something else has its name.
+    """
+    try:
+        Disk().make_folder(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be made ({error.strerror}). Choose another folder.") from error
+
+
 def hash_file(path: Path) -> Written:
     """Read a file through and hash it."""
     with path.open("rb") as file:

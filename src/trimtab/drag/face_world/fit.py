@@ -15,13 +15,14 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from trimtab.core.errors import NonFiniteError, RangeError
+from trimtab.drag.adam import Moments, adam
 from trimtab.drag.face_world.landmarks import landmarks
 from trimtab.drag.face_world.parameters import WIDTH, parameters
 from trimtab.drag.face_world.render import render
 
 SCALES: Final = (1, 2, 4, 8)
 """Pictures are compared at their own size and shrunk by these: coarse ones pull from afar, fine ones settle."""
-DECAY_FIRST, DECAY_SECOND, TINY = 0.9, 0.99, 1e-8
+DECAY_SECOND: Final = 0.99
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,11 @@ def fit_faces(
     if not bool(torch.isfinite(pictures).all()):
         raise NonFiniteError("a picture holds values that are no numbers. Fit pictures within -1 to 1.")
     latents = start.detach().clone()
-    first, second = torch.zeros_like(latents), torch.zeros_like(latents)
+    moments = Moments.none(latents)
     for step in range(1, settings.steps + 1):
         grad = _gradient(latents, pictures, start, settings)
-        first = torch.lerp(grad, first, DECAY_FIRST)
-        second = torch.lerp(grad * grad, second, DECAY_SECOND)
-        scale = (second / (1 - DECAY_SECOND**step)).sqrt() + TINY
         lr = settings.lr * 0.1 ** (step / settings.steps)
-        latents = latents - lr / (1 - DECAY_FIRST**step) * first / scale
+        latents, moments = adam(latents, grad, moments, lr, decay_second=DECAY_SECOND)
     return _found(latents, pictures)
 
 

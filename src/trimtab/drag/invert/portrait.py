@@ -23,7 +23,7 @@ from trimtab.drag.recipe import PhotoStart, Start
 from trimtab.drag.stored import ADAPTER_NAME, hash_tensor
 from trimtab.models.stylegan.adapter import MOST_STRENGTH, adapted
 from trimtab.models.stylegan.generator import Generator
-from trimtab.store.durable import hash_file
+from trimtab.store.durable import hash_file, make_folder
 
 FAR_DB: Final = 22.0
 """Below this, a person sees at once that the picture is another."""
@@ -75,8 +75,9 @@ class Portrait:
         Raises:
             RangeError: the folder holds the inversion of another picture.
             FormatError: what is in it is damaged.
+            CheckpointError: the disk refused.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         x, y, size, angle = astuple(self.square)
         yield Note(f"the square: centre {x:.0f},{y:.0f}, side {size:.0f} px, turned by {angle:.0f} degrees.")
         steps = invert(self.generator, self.picture, self.request.settings, folder=folder)

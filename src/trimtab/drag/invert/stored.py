@@ -24,7 +24,7 @@ from trimtab.models.stylegan.adapter import Adapter, read_adapter, save_adapter
 from trimtab.models.stylegan.generator import Generator
 from trimtab.nn.freeze import fingerprint
 from trimtab.store.documents import read_object
-from trimtab.store.durable import write_bytes
+from trimtab.store.durable import make_folder, write_bytes
 from trimtab.store.safetensors import TensorFile
 from trimtab.store.safetensors_writer import safetensors_pieces
 
@@ -88,7 +88,7 @@ def save_inversion(folder: Path, inversion: Inversion) -> None:
     Raises:
         CheckpointError: the disk refused.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_latent(folder / LATENT_NAME, inversion.w_plus)
     save_adapter(folder / ADAPTER_NAME, inversion.adapter)
     numbers = {"psnr_db": inversion.psnr_db, "psnr_styles_db": inversion.psnr_styles_db}
