@@ -22,8 +22,13 @@ export class Exports {
     this.element = h("section.drag-part", { "aria-label": "Save" }, h("h2", {}, "Save"), h("div.row.wrap", {}, ...this.buttons));
   }
 
-  show(key, { open, moment, portrait }) {
+  show(key, how) {
     this.key = key;
+    this.how = how;
+    this.fill(how);
+  }
+
+  fill({ open, moment, portrait }) {
     this.buttons.forEach((one, index) => {
       one.hidden = Boolean(KINDS[index].portrait) && !portrait;
       one.disabled = !open || this.busy || (KINDS[index].moved && moment === 0);
@@ -31,17 +36,18 @@ export class Exports {
   }
 
   async save({ name }) {
+    const { key } = this;
     this.busy = true;
-    for (const one of this.buttons) one.disabled = true;
+    this.fill(this.how);
     try {
-      const response = await call(addressOf(this.key, name));
-      download(await response.blob(), `${this.key}-${name}`);
+      const response = await call(addressOf(key, name));
+      download(await response.blob(), `${key}-${name}`);
       this.tell(null);
     } catch (error) {
       this.tell(failureOf(error));
     }
     this.busy = false;
-    for (const one of this.buttons) one.disabled = false;
+    this.fill(this.how);
   }
 }
 

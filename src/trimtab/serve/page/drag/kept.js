@@ -8,7 +8,7 @@ import { addressOf } from "./live.js";
 const SHOWN = 8;
 
 export class Kept {
-  /** @param {{removed: (key: string) => void, failed: (failure: object) => void}} told */
+  /** @param {{removing: (key: string) => void, removed: (key: string) => void, stayed: (key: string, failure: object) => void}} told */
   constructor(told) {
     this.told = told;
     this.list = h("ul.drag-kept");
@@ -46,16 +46,21 @@ export class Kept {
     try {
       const bitmap = await createImageBitmap(await (await call(addressOf(key, "thumbnail"))).blob());
       canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+      bitmap.close();
     } catch {
       canvas.hidden = true; // it was never rendered
     }
   }
 
   async remove(key) {
+    this.told.removing(key);
     try {
       await call(addressOf(key), { method: "DELETE" });
     } catch (error) {
-      if (error.status !== 404) this.told.failed(failureOf(error));
+      if (error.status !== 404) {
+        this.told.stayed(key, failureOf(error));
+        return;
+      }
     }
     this.told.removed(key);
   }

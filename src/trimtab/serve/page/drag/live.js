@@ -9,6 +9,10 @@ const HEADER_BYTES = 16;
 const WHOLE = 1;
 const START = 2;
 const WAITS_MS = [300, 1000, 2000, 4000, 8000];
+const PASSING = [409, 429, 503]; // statuses of what is over soon
+const AWAY = 1001;
+const RUBBISH = 1008;
+const LATEST = ["go_to", "strength"]; // of several that are asked for in a row only the last one is wanted
 
 /** Where a session's things are. */
 export const addressOf = (key, name = "") => `/api/drag/sessions/${encodeURIComponent(key)}${name ? `/${name}` : ""}`;
@@ -23,11 +27,44 @@ export class Live {
     this.told = told;
     this.tries = 0;
     this.closed = false;
+    this.leaving = false; // the person ends it
+    this.dropped = false; // while that was so
+    this.begin();
     this.connect();
   }
 
-  /** Say something; what is said while there is no connection is lost, and the page shows that there is none. */
+  begin() {
+    this.asked = false; // something of ``LATEST``, and no parcel has come since
+    this.later = new Map();
+    this.last = ""; // what was said, until a parcel comes
+  }
+
+  /**
+   * Say something; what is said while there is no connection is lost, and the page shows that there is none.
+   *
+   * A slider tells more places than can be shown: only one is on its way at a time, then the newest.
+   */
   say(message) {
+    const word = message.do;
+    if (word === "pause" && this.last === "pause") return;
+    if (LATEST.includes(word) && this.asked) {
+      this.later.set(word, message);
+      return;
+    }
+    this.catchUp();
+    this.send(message);
+  }
+
+  /** Say what was held back. */
+  catchUp() {
+    const messages = [...this.later.values()];
+    this.later.clear();
+    for (const message of messages) this.send(message);
+  }
+
+  send(message) {
+    if (message.do !== "ack") this.last = message.do;
+    if (LATEST.includes(message.do)) this.asked = true;
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
   }
 
@@ -45,6 +82,7 @@ export class Live {
       return;
     }
     if (this.closed) return;
+    this.begin();
     const token = heldToken();
     const protocols = token ? [PROTOCOL, TOKEN + base64Url(token)] : [PROTOCOL];
     this.socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}${addressOf(this.key, "live")}`, protocols);
@@ -64,24 +102,39 @@ export class Live {
   async deliver(status, contents) {
     this.tries = 0;
     const frames = await Promise.all(contents.map(decode));
-    if (this.closed) return;
+    if (this.closed) {
+      for (const { bitmap } of frames) bitmap.close();
+      return;
+    }
+    this.last = "";
+    this.asked = false;
     this.told.parcel(status, frames);
-    this.say({ do: "ack", parcel: status.parcel });
+    this.send({ do: "ack", parcel: status.parcel });
+    this.catchUp();
   }
 
   drop(code, reason) {
     if (this.closed) return;
-    if (code === 1008) this.told.lost(false, new Error(reason || "The server ended the connection."));
-    else this.retry();
+    if (code === RUBBISH) this.told.lost(false, new Error(reason || "The server ended the connection."));
+    else this.retry(code === AWAY && reason ? new Error(sentence(reason)) : null);
+  }
+
+  /** Go on after all; the connection may have ended meanwhile. */
+  stay() {
+    this.leaving = false;
+    if (this.dropped) this.retry(null);
   }
 
   fail(error) {
-    if (error.status) this.told.lost(false, error);
-    else this.retry();
+    if (!error.status) this.retry(null);
+    else if (PASSING.includes(error.status)) this.retry(error);
+    else this.told.lost(false, error);
   }
 
-  retry() {
-    this.told.lost(true, null);
+  retry(error) {
+    this.dropped = this.leaving;
+    if (this.leaving) return;
+    this.told.lost(true, error);
     this.timer = setTimeout(() => this.connect(), WAITS_MS[Math.min(this.tries, WAITS_MS.length - 1)]);
     this.tries += 1;
   }
@@ -95,6 +148,8 @@ async function decode(content) {
   const bitmap = await createImageBitmap(new Blob([content.slice(HEADER_BYTES)], { type: "image/jpeg" }));
   return { step, whole: Boolean(flags & WHOLE), start: Boolean(flags & START), width, height, bitmap };
 }
+
+const sentence = (words) => words[0].toUpperCase() + words.slice(1);
 
 /** Names of protocols hold few characters, so the token is written in others. */
 const base64Url = (token) => btoa(token).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");

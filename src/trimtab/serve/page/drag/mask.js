@@ -16,7 +16,18 @@ export class Mask {
     }
     this.pen = this.canvas.getContext("2d", { willReadFrequently: true });
     this.used = false;
-    this.changed = false;
+    this.edits = 0; // how often it was changed by hand
+    this.told = 0; // of these the server knows
+  }
+
+  /** Whether the server does not know what is painted. */
+  get changed() {
+    return this.edits !== this.told;
+  }
+
+  /** The server knows what was painted until some edit, by default all. */
+  settle(edits = this.edits) {
+    this.told = edits;
   }
 
   /** Paint or rub out along a line, with a round brush. */
@@ -44,12 +55,12 @@ export class Mask {
   clear() {
     this.pen.clearRect(0, 0, this.size, this.size);
     this.used = false;
-    this.changed = true;
+    this.edits += 1;
   }
 
   note() {
     this.used = true;
-    this.changed = true;
+    this.edits += 1;
   }
 
   /** One bit a pixel, row by row, the highest bit first. */
@@ -68,7 +79,7 @@ export class Mask {
       image.data[4 * pixel + 3] = bits[pixel >> 3] & (128 >> (pixel & 7)) ? 255 : 0;
     this.pen.putImageData(image, 0, 0);
     this.used = true;
-    this.changed = false;
+    this.settle();
   }
 
   /** Draw a veil over what is to stay. */

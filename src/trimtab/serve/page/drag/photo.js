@@ -59,6 +59,10 @@ export class Photo {
     try {
       const found = await (await call("/api/drag/photos", { method: "POST", raw: file.slice() })).json();
       const bitmap = await createImageBitmap(await (await call(`/api/drag/photos/${found.photo}`)).blob());
+      if (this.closed) {
+        bitmap.close();
+        return;
+      }
       this.found = found;
       this.problem.replaceChildren();
       this.trouble.replaceChildren(...(found.placement ? [] : [alarm(NO_FACE)]));
@@ -69,6 +73,11 @@ export class Photo {
       this.problem.replaceChildren(alarm(failureOf(error)));
     }
     this.choose.disabled = false;
+  }
+
+  close() {
+    this.closed = true;
+    this.dialog.close();
   }
 
   async place() {

@@ -102,15 +102,24 @@ export class Pictures {
       try {
         const query = new URLSearchParams({ generator, seed: String(seed), truncation: String(truncation) });
         const picture = await createImageBitmap(await (await call(`/api/drag/thumbnail?${query}`)).blob());
-        if (this.drawing !== drawing) return;
+        if (this.drawing !== drawing) {
+          picture.close();
+          return;
+        }
         canvas.width = picture.width;
         canvas.height = picture.height;
         canvas.getContext("2d").drawImage(picture, 0, 0);
+        picture.close();
       } catch (error) {
         if (this.drawing === drawing) this.told.failed(failureOf(error));
         return;
       }
     }
+  }
+
+  /** Fetch no more. */
+  close() {
+    this.drawing = null;
   }
 
   mark() {

@@ -1,6 +1,6 @@
 // The points of a drag: where each handle is, and where it is to go, in pixels of the picture.
 
-/** @typedef {{at: [number, number], to: [number, number], left: number|null, lost: boolean, arrived: boolean}} Point */
+/** @typedef {{at: [number, number], to: [number, number], left: number|null, lost: boolean, arrived: boolean, added: boolean}} Point ``added`` by hand, and the server was not told */
 
 export class Points {
   constructor() {
@@ -8,55 +8,79 @@ export class Points {
     this.all = [];
     this.size = 1024;
     this.chosen = -1;
-    this.changed = false; // by hand, since the server was told
+    this.touched = false; // moved or removed by hand, since the server was told
+  }
+
+  /** Whether the server is to be told of them. */
+  get changed() {
+    return this.touched || this.all.some(({ added }) => added);
+  }
+
+  /** The server knows them, or is to say what they are. */
+  settle() {
+    this.touched = false;
+    for (const point of this.all) point.added = false;
   }
 
   /** Take what the server says, unless the person has changed something since. */
   take({ resolution, points, stop_px }) {
     this.size = resolution;
     if (this.changed || !points) return;
-    this.all = points.map(({ at, to, left_px, lost }) => ({ at, to, left: left_px, lost, arrived: !lost && left_px <= stop_px }));
+    this.all = points.map(({ at, to, left_px, lost }) => ({ at, to, left: left_px, lost, arrived: !lost && left_px <= stop_px, added: false }));
     this.chosen = Math.min(this.chosen, this.all.length - 1);
   }
 
   forget() {
     this.all = [];
     this.chosen = -1;
-    this.changed = false;
+    this.touched = false;
   }
 
   /** @returns {number} the index of the new point */
   add(at, to) {
-    this.all.push(fresh(this.inside(at), this.inside(to)));
-    this.changed = true;
+    this.all.push(fresh(this.inside(at), this.inside(to), true));
     this.chosen = this.all.length - 1;
     return this.chosen;
   }
 
   /** Move one end of a point. @param {"at"|"to"} end */
   move(index, end, place) {
-    const { at, to } = this.all[index];
-    this.all[index] = fresh(at, to);
+    const { at, to, added } = this.all[index];
+    this.all[index] = fresh(at, to, added);
     this.all[index][end] = this.inside(place);
-    this.changed = true;
+    if (!added) this.touched = true;
     this.chosen = index;
   }
 
   remove(index) {
-    this.all.splice(index, 1);
+    const [{ added }] = this.all.splice(index, 1);
     this.chosen = Math.min(this.chosen, this.all.length - 1);
-    this.changed = true;
+    if (!added) this.touched = true;
+  }
+
+  /** Remove the point that was added last, unless the server knows it. @returns {boolean} whether there was one */
+  takeBack() {
+    const index = this.all.findLastIndex(({ added }) => added);
+    if (index >= 0) this.remove(index);
+    return index >= 0;
+  }
+
+  /** Remember how they are now. @returns {() => void} makes them so again */
+  memory() {
+    const { all, chosen, touched } = this;
+    const copies = all.map((point) => ({ ...point }));
+    return () => Object.assign(this, { all: copies, chosen, touched });
   }
 
   clear() {
     this.forget();
-    this.changed = true;
+    this.touched = true;
   }
 
   /** What the server is to pull; null where it knows already. */
   get pulls() {
     if (!this.changed) return null;
-    this.changed = false;
+    this.settle();
     return this.all.map(({ at, to }) => [...at, ...to]);
   }
 
@@ -84,7 +108,7 @@ export class Points {
   }
 }
 
-const fresh = (at, to) => ({ at, to, left: null, lost: false, arrived: false });
+const fresh = (at, to, added) => ({ at, to, left: null, lost: false, arrived: false, added });
 
 /** How far a handle is from its target. */
 export const wayOf = ({ at, to, left }) => left ?? Math.hypot(to[0] - at[0], to[1] - at[1]);

@@ -20,6 +20,7 @@ export class Square {
   /** @param {{bitmap: ImageBitmap, width: number, height: number, placement: object|null}} photo */
   show({ bitmap, width, height, placement }) {
     const side = 0.8 * Math.min(width, height);
+    this.photo?.bitmap.close();
     this.photo = { bitmap, width, height };
     this.place = placement ?? { x: width / 2, y: height / 2, size: side, angle: 0 };
     this.canvas.width = bitmap.width;

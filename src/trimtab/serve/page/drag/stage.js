@@ -28,7 +28,7 @@ export class Stage {
     this.now = null;
     this.canvas = h("canvas.drag-canvas", { tabindex: "0", role: "application", "aria-label": "Picture with points", "aria-description": KEYS });
     this.element = h("div.drag-stage", {}, this.canvas);
-    for (const [name, act] of [["pointerdown", this.down], ["pointermove", this.move], ["pointerup", this.up], ["pointercancel", this.cancel], ["pointerleave", this.leave]])
+    for (const [name, act] of [["pointerdown", this.down], ["pointermove", this.move], ["pointerup", this.up], ["pointercancel", this.abandon], ["pointerleave", this.leave]])
       this.canvas.addEventListener(name, (event) => act.call(this, event));
     this.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     this.canvas.addEventListener("keydown", (event) => this.key(event));
@@ -38,21 +38,32 @@ export class Stage {
 
   /** Show a picture. */
   show({ bitmap, start }) {
+    const old = [this.before, this.now];
     if (start) this.before = bitmap;
     if (!start || !this.now) this.now = bitmap;
+    this.release(old);
     this.draw();
   }
 
   /** Show the picture before any edit as the one that stands. */
   showBefore() {
+    const old = [this.now];
     if (this.before) this.now = this.before;
+    this.release(old);
     this.draw();
   }
 
   forget() {
+    const old = [this.before, this.now];
     this.before = null;
     this.now = null;
+    this.release(old);
     this.draw();
+  }
+
+  /** Free what is shown no more: decoded pictures are large, and wait long to be collected. */
+  release(bitmaps) {
+    for (const one of bitmaps) if (one && one !== this.before && one !== this.now) one.close();
   }
 
   choose(mode) {
@@ -117,14 +128,15 @@ export class Stage {
   }
 
   down(event) {
-    if (!this.now || event.button > 0) return;
+    if (!event.isPrimary) this.abandon(); // a second finger: the page is to be zoomed
+    if (!event.isPrimary || !this.now || event.button > 0) return;
     this.canvas.setPointerCapture(event.pointerId);
     const place = this.placeOf(event);
     if (this.mode !== "points") this.held = { last: place };
     else {
       const reach = ((event.pointerType === "touch" ? TOUCH_REACH_PX : REACH_PX) * this.points.size) / this.canvas.clientWidth;
       const near = this.points.near(place, reach);
-      this.held = { from: place, x: event.clientX, y: event.clientY, near };
+      this.held = { from: place, x: event.clientX, y: event.clientY, near, restore: this.points.memory() };
       if (near) {
         this.points.chosen = near.index;
         this.told.chosen();
@@ -134,6 +146,7 @@ export class Stage {
   }
 
   move(event) {
+    if (!event.isPrimary) return;
     const place = this.placeOf(event);
     this.hover = place;
     if (this.held && this.mode !== "points") {
@@ -154,6 +167,7 @@ export class Stage {
   }
 
   up(event) {
+    if (!event.isPrimary) return;
     const { held } = this;
     this.held = null;
     if (!held) return;
@@ -161,6 +175,15 @@ export class Stage {
     if (this.mode !== "points") this.told.painted();
     else if (!held.moved && !held.near) this.told.missed();
     this.draw();
+  }
+
+  /** Let go as if nothing had been pulled. */
+  abandon() {
+    const { held } = this;
+    this.cancel();
+    if (!held?.moved) return;
+    held.restore();
+    this.told.edited();
   }
 
   cancel() {

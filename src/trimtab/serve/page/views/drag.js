@@ -57,7 +57,7 @@ class DragView {
     this.pictures = new Pictures({ begin: (asked) => this.begin(asked), failed: (failure) => this.tell(failure) });
     this.photo = new Photo({ generator: () => this.pictures.chosen.generator, begun: (key) => this.show(key), strength: (value) => this.live?.say({ do: "strength", value }) });
     this.exports = new Exports((failure) => this.tell(failure));
-    this.kept = new Kept({ removed: (key) => this.removed(key), failed: (failure) => this.tell(failure) });
+    this.kept = new Kept({ removing: (key) => this.leave(key), removed: (key) => this.removed(key), stayed: (key, failure) => this.stay(key, failure) });
     this.trouble = h("div.drag-trouble");
     const parts = [this.tools, this.list, this.pictures, this.photo, this.exports, this.kept].map(({ element }) => element);
     this.element = h("div.drag", {}, h("div.drag-desk", {}, this.trouble, this.stage.element, this.transport.element), h("div.drag-panel", {}, ...parts));
@@ -85,7 +85,10 @@ class DragView {
   close() {
     this.closed = true;
     this.live?.close();
+    this.pictures.close();
+    this.photo.close();
     this.stage.watch.disconnect();
+    this.stage.forget();
     removeEventListener("keydown", this.onKey);
   }
 
@@ -128,8 +131,7 @@ class DragView {
     this.status = status;
     if (before?.state === "gone") this.tell(null);
     if (status.resolution && status.resolution !== this.mask.size) this.mask.resize(status.resolution);
-    if (status.resolution) this.points.take(status);
-    if (status.edit === null && this.points.all.length) this.points.changed = true; // to be asked anew
+    this.learn(status);
     for (const frame of frames) this.stage.show(frame);
     if (status.moment === 0) this.stage.showBefore();
     if (this.fresh && status.resolution) this.greet(status);
@@ -140,24 +142,50 @@ class DragView {
     this.arrange();
   }
 
+  /** Take the points as the server has them, unless they were changed by hand. */
+  learn(status) {
+    if (!status?.resolution) return;
+    this.points.take(status);
+    if (status.edit === null && this.points.all.length) this.points.touched = true; // to be asked anew
+  }
+
   /** The first word of a session that was opened. */
   async greet(status) {
     this.fresh = false;
     this.pictures.reflect(status);
     this.mask.clear();
-    this.mask.changed = false;
+    this.mask.settle();
     this.context.entitle(`Drag ${status.generator} ${status.seed ?? ""}`);
     if (!status.masked) return;
-    const bits = await (await call(addressOf(this.key, "mask"))).arrayBuffer();
-    this.mask.unpack(new Uint8Array(bits));
-    this.stage.draw();
-    this.arrange();
+    const { key } = this;
+    try {
+      const bits = await (await call(addressOf(key, "mask"))).arrayBuffer();
+      if (this.closed || this.key !== key || this.mask.changed) return;
+      this.mask.unpack(new Uint8Array(bits));
+      this.arrange();
+    } catch (error) {
+      if (!this.closed && this.key === key) this.tell(failureOf(error));
+    }
   }
 
   /** Read anew what is kept. */
   async look() {
-    const { sessions } = await getJson("/api/drag");
-    if (!this.closed) this.kept.show(sessions, this.key);
+    try {
+      const { sessions } = await getJson("/api/drag");
+      if (!this.closed) this.kept.show(sessions, this.key);
+    } catch (error) {
+      if (!this.closed) this.tell(failureOf(error));
+    }
+  }
+
+  /** The drag is to be deleted: that its connection ends is no trouble. */
+  leave(key) {
+    if (key === this.key && this.live) this.live.leaving = true;
+  }
+
+  stay(key, failure) {
+    if (key === this.key) this.live?.stay();
+    this.tell(failure);
   }
 
   removed(key) {
@@ -168,39 +196,44 @@ class DragView {
   lost(again, error) {
     const { status } = this;
     if (status) this.status = { ...status, state: "gone" };
-    if (again) this.tell({ message: "The connection to the server is lost.", advice: "The drag is kept; the page tries again." });
+    if (again) this.tell({ message: error?.message ?? "The connection to the server is lost.", advice: "The page tries again." });
     else this.tell(error.advice === undefined ? { message: error.message, advice: "Reload the page to go on." } : failureOf(error));
+    if (error?.status === 404) this.look();
     this.arrange();
   }
 
   /** Start or step; what was painted is sent before. */
   async pull(word) {
     this.tell(null);
+    const { live } = this;
     try {
       await this.sendMask();
     } catch (error) {
       this.tell(failureOf(error));
       return;
     }
+    if (live !== this.live) return; // another picture is shown by now
     const points = this.points.pulls;
-    this.live?.say(points ? { do: word, points } : { do: word });
+    live?.say(points ? { do: word, points } : { do: word });
   }
 
   async sendMask() {
     if (!this.mask.changed) return;
-    this.mask.changed = false;
+    const { edits } = this.mask;
     if (this.mask.used) await call(addressOf(this.key, "mask"), { method: "PUT", raw: this.mask.pack() });
     else await call(addressOf(this.key, "mask"), { method: "DELETE" });
-    if (this.points.all.length) this.points.changed = true; // another mask is another edit
+    this.mask.settle(edits); // what was painted meanwhile is still to be told
+    if (this.points.all.length) this.points.touched = true; // another mask is another edit
   }
 
   travel(message) {
-    this.points.changed = false;
+    this.points.settle();
     this.live?.say(message);
   }
 
   edited() {
     if (this.status?.state === "running") this.live.say({ do: "pause" });
+    this.learn(this.status);
     this.list.show();
     this.stage.draw();
     this.arrange();
@@ -238,7 +271,9 @@ class DragView {
   typed(event) {
     if (event.target.matches?.("input, select, textarea, button, a") || document.querySelector("dialog[open]")) return;
     const undo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey);
-    if (undo) this.travel({ do: event.shiftKey ? "redo" : "undo" });
+    if (undo && event.shiftKey) this.transport.redo.click();
+    else if (undo && this.points.takeBack()) this.edited();
+    else if (undo) this.transport.undo.click(); // which does nothing where it is disabled
     else if (event.key === " ") this.transport.go.click();
     else return;
     event.preventDefault();
