@@ -72,7 +72,7 @@ class Engine:
             generator: frozen.
             start: styles before the drag.
             edit: what to do.
-            windowed: compute only what the points need where there is no mask; each step is the same to about 1e-6.
+            windowed: compute only what the points need where there is no mask; a step is the same but for rounding.
             shown: what is shown before the drag, where masks of earlier edits kept something that its styles do not
                 make; the drag then changes that.
 
