@@ -10,8 +10,9 @@ Then: what changes outside a mask; the path of the windowed engine against the w
 
     python bench/drag.py [--pairs 100] [--points 1 5 68] [--parts landmarks mask windows times] [--work FOLDER]
 
-What is in the work folder is not computed again, so that a run that was stopped goes on. Needs the detector's
-environment (`make .venv/.landmarks`) and `trimtab models add face`.
+What is in the work folder is not computed again, so that a run that was stopped goes on: of the same generator, the
+same settings, and the same ``VERSION`` of what is measured. Needs the detector's environment (`make .venv/.landmarks`)
+and `trimtab models add face`.
 
 Source: the protocol of arXiv:2305.10973, section 4.2, on faces that the generator makes.
 """
@@ -44,10 +45,13 @@ from trimtab.drag.recipe import Start
 from trimtab.drag.stored import start_styles
 from trimtab.models.stylegan.generator import Generator
 from trimtab.models.stylegan.load import load_generator
+from trimtab.nn.freeze import fingerprint
 from trimtab.store.resolve import resolve
 
 PARTS = ("landmarks", "mask", "windows", "times")
 LEAST_PX = 15.0
+VERSION = 1
+"""Of what is measured: raise it with any change of the engine or of this protocol that changes results."""
 PAPER = {1: 0.19, 5: 0.27, 68: 0.30}
 GOALS = {1: "<= 0.30", 5: "<= 0.40", 68: "<= 0.25"}
 SIDES = ("tracked", "tracking off", "random walk")
@@ -86,6 +90,12 @@ class Faces:
 
     def __init__(self, generator: Generator, landmarks: Landmarks, work: Path) -> None:
         self.generator, self.landmarks, self.work = generator, landmarks, work
+        self.version = f"{VERSION}-{fingerprint(generator)}"
+
+    def known(self, what: str, settings: Any = None) -> Path:
+        """Give the file of a result; what it depends on is in its name."""
+        about = json.dumps([self.version, TRUNCATION, settings])
+        return self.work / f"{what}-{hashlib.sha256(about.encode()).hexdigest()[:12]}.json"
 
     def styles(self, seed: int) -> Tensor:
         """Give the styles of a seed."""
@@ -93,7 +103,7 @@ class Faces:
 
     def marks(self, seed: int) -> Tensor | None:
         """Give the landmarks of a seed's picture; None where no face is found in it."""
-        known = self.work / f"marks-{seed}.json"
+        known = self.known(f"marks-{seed}")
         if not known.exists():
             found = self.found(self.styles(seed), f"face-{seed}")
             known.write_text(json.dumps(None if found is None else found.tolist()))
@@ -123,10 +133,9 @@ class Faces:
 def judge(faces: Faces, points: int, pairs: int) -> dict[str, Any]:
     """Drag all pairs and give their row."""
     settings = settings_for(faces.generator, points).to_json()
-    fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
     rows = []
     for number, (seed, handles, targets) in enumerate(faces.pairs(points), start=1):
-        known = faces.work / f"pair-{points}-{seed}-{fingerprint}.json"
+        known = faces.known(f"pair-{points}-{seed}", [settings, MARKS[points]])
         if not known.exists():
             known.write_text(json.dumps(judge_pair(faces, f"{points}-{seed}", handles, targets)))
         rows.append(json.loads(known.read_text()))
