@@ -90,3 +90,9 @@ def shown(page: Page, x: int = 20, y: int = 20) -> list[int]:
         }""",
         [x, y],
     )
+
+
+def settled(page: Page, x: int = 20, y: int = 20) -> list[int]:
+    """Give the same when all that is to be painted has been."""
+    page.evaluate("() => new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)))")
+    return shown(page, x, y)
