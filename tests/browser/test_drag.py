@@ -361,7 +361,7 @@ def test_two_fingers_leave_no_point(opening):
 
 def test_a_view_that_was_left_fetches_no_more(opening):
     page, held = opening("#/runs"), []
-    page.route("**/thumbnail?**", held.append)
+    page.route("**/thumbnail?**", lambda route: held.append(route))
     page.evaluate("location.hash = '#/drag'")
     assert eventually(lambda: page.wait_for_timeout(20) is None and bool(held))
     page.evaluate("location.hash = '#/runs'")
