@@ -5,7 +5,7 @@ The faces are drawn by seed, some with a style of another face in the upper laye
 drag "works" by the tracker here, which is rosier than the truth (bench/drag.py judges by landmarks); what is far from
 the points is compared with the picture before.
 
-    python bench/invert.py [--faces 8] [--set adapter_steps=300 ...] [--json PATH]
+    python bench/invert.py [--faces 8] [--skip 0] [--set adapter_steps=300 ...] [--json PATH]
 
 Needs `trimtab models add face`. PSNR is of the whole picture of 1024 px, in dB. No LPIPS is computed.
 """
@@ -132,6 +132,7 @@ def main() -> None:
     """Measure faces one after the other, and print each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=int, default=len(CASES))
+    parser.add_argument("--skip", type=int, default=0, help="faces to leave out at the beginning")
     parser.add_argument("--generator", default="face")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path)
@@ -139,7 +140,7 @@ def main() -> None:
     changes = {key: json.loads(value) for key, _, value in (word.partition("=") for word in given.set)}
     generator, settings = load_generator(resolve(given.generator)), InvertSettings(**changes)
     rows = []
-    for case in CASES[: given.faces]:
+    for case in CASES[given.skip : given.skip + given.faces]:
         rows.append(measure(generator, case, settings))
         print_table(rows[-1:], digits=2)
         if given.json:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from trimtab.core.errors import RangeError, did_you_mean
+from trimtab.drag.limits import Limits, check_limits, kinds_of
 
 Norm: TypeAlias = Literal["l1", "l2"]
 Reduction: TypeAlias = Literal["mean", "sum"]
@@ -85,10 +85,7 @@ class DragSettings:
         Raises:
             RangeError: as it says.
         """
-        for name, (least, most) in LIMITS.items():
-            value = getattr(self, name)
-            if not (math.isfinite(value) and least <= value <= most):
-                raise RangeError(f"{name} {value}: allowed is {least:g} to {most:g}.")
+        check_limits(self, LIMITS)
         if self.push_px > self.stop_px:
             raise RangeError(f"push_px {self.push_px:g}: allowed is 0 to stop_px, {self.stop_px:g}; else no drag ends.")
 
@@ -97,7 +94,7 @@ class DragSettings:
         return asdict(self)
 
 
-LIMITS: Final[dict[str, tuple[float, float]]] = {
+LIMITS: Final[Limits] = {
     "feature_size": (4, 4096),
     "free_groups": (1, 1000),
     "lr": (1e-6, 1.0),
@@ -116,7 +113,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
 
 def setting_kinds() -> dict[str, type]:
     """Give the type of every setting."""
-    return {name: type(value) for name, value in asdict(DragSettings()).items()}
+    return kinds_of(DragSettings())
 
 
 def read_settings(document: dict[str, Any]) -> DragSettings:

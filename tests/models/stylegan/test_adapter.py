@@ -14,6 +14,7 @@ from trimtab.models.stylegan.adapter import (
     adaptable,
     adapted,
     fresh_adapter,
+    most_rank,
     read_adapter,
     save_adapter,
 )
@@ -136,8 +137,15 @@ def test_a_file_has_two_bytes_a_number(net, tmp_path):
 
 def test_a_rank_of_more_than_3_megabytes_is_refused():
     net = random_net(Sizes(64, z_width=8, w_width=8, channel_base=1 << 15, mapping_layers=1))
+    most = most_rank(net)
+    assert fresh_adapter(net, rank=most).stored_bytes <= MOST_BYTES
     with pytest.raises(RangeError, match=rf"{MOST_BYTES:,} are the most"):
-        fresh_adapter(net, rank=64)
+        fresh_adapter(net, rank=most + 1)
+
+
+def test_the_most_rank_of_a_small_generator_is_that_of_its_largest_weight(net):
+    sides = [min(weight.shape[0], weight[0].numel()) for weight in adaptable(net).values()]
+    assert most_rank(net) == max(sides)
 
 
 @pytest.mark.parametrize("rank", [0, -1])

@@ -11,21 +11,23 @@ from torch import Tensor
 EDGES: Final = 0.5
 """Weight of differences between neighbouring pixels: without them, what is fine stays blurred."""
 SQUARES: Final = 4.0
-"""Weight of the mean squared difference at the finest scale, which the PSNR is made of."""
+SQUARES_NEAR: Final = 200.0
+"""Of pictures that are near each other, whose squared differences are small."""
 SCALES: Final = 5
 LEAST_PX: Final = 8
 
 
 def picture_loss(
-    a: Float[Tensor, "batch 3 rows columns"], b: Float[Tensor, "batch 3 rows columns"]
+    a: Float[Tensor, "batch 3 rows columns"], b: Float[Tensor, "batch 3 rows columns"], *, squares: float = SQUARES
 ) -> Float[Tensor, ""]:
     """Add the mean absolute differences of pixels and of their neighbours, at up to five scales, halved each time.
 
     Args:
         a: pictures, or parts of them.
         b: what they should be.
+        squares: weight of the mean squared difference at the finest scale, which the PSNR is made of.
     """
-    total = SQUARES * (a - b).square().mean()
+    total = squares * (a - b).square().mean()
     for _ in range(SCALES):
         away = a - b
         total = total + away.abs().mean()

@@ -103,7 +103,8 @@ class _Run:
                 look = self._advance(look)
                 yield self._told(look)
             if self.state.stage == "styles":
-                self.state = self.inverter.begin_adapter(self.state, look.psnr_db)
+                self.state = self.looked = self.inverter.begin_adapter(self.state, look.psnr_db)
+                look = self.inverter.look(self.state)
             for _ in self._stage("adapter"):
                 look = self._advance(look)
                 if self.state.step < self.inverter.steps_of("adapter"):

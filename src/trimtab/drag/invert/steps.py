@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
@@ -15,9 +16,9 @@ from trimtab.drag.adam import Moments, adam
 from trimtab.drag.directions import natural_directions
 from trimtab.drag.invert.cheap import CheapView
 from trimtab.drag.invert.guess import nearest_style
-from trimtab.drag.invert.loss import picture_loss
+from trimtab.drag.invert.loss import SQUARES_NEAR, picture_loss
 from trimtab.drag.invert.settings import InvertSettings
-from trimtab.models.stylegan.adapter import Adapter, Factors, adapted, fresh_adapter
+from trimtab.models.stylegan.adapter import Adapter, Factors, adapted, fresh_adapter, most_rank
 from trimtab.models.stylegan.generator import Generator, Window
 from trimtab.models.stylegan.preview import psnr, shrink
 
@@ -26,6 +27,8 @@ Learned: TypeAlias = dict[str, Tensor]
 COMMON: Final = "common"
 OWN: Final = "own"
 PART_GRID_PX: Final = 8
+SEEN_PX: Final[dict[Stage, int]] = {"styles": 64, "adapter": 128}
+"""Size of the features through which the whole picture is seen cheaply."""
 WARM_UP: Final = 10
 MOST_DB: Final = 120.0
 """Of pictures that are the same: JSON has no infinity."""
@@ -103,13 +106,13 @@ class Inverter:
         adapter = self.adapter(state)
         generator = self.generator if adapter is None else adapted(self.generator, adapter)
         image = generator.image(self.styles(state))
-        if state.stage == "styles":
-            self._view = CheapView(self.generator, self.styles(state), image)
+        self._view = CheapView(generator, self.styles(state), image, size=SEEN_PX[state.stage])
         return Look(image, closeness(image, self.picture))
 
     def begin_adapter(self, state: State, psnr_db: float) -> State:
         """Hold the styles where they are and begin with an adapter that changes nothing."""
-        factors = fresh_adapter(self.generator, rank=self.settings.rank, seed=self.settings.seed).factors
+        rank = min(self.settings.rank, most_rank(self.generator))
+        factors = fresh_adapter(self.generator, rank=rank, seed=self.settings.seed).factors
         learned = {f"{name}.{key}": part for name, pair in factors.items() for key, part in pair._asdict().items()}
         return State("adapter", 0, learned, _no_moments(learned), self.styles(state).detach(), psnr_db)
 
@@ -120,42 +123,59 @@ class Inverter:
             NonFiniteError: a gradient is no number.
         """
         if state.stage == "styles":
-            cheap = state.step < self.settings.style_steps - self.settings.detail_steps
-            rates = dict.fromkeys((COMMON, OWN), self.settings.style_lr if cheap else self.settings.detail_lr)
-            return self._step(state, self._cheap_loss if cheap else self._style_loss, rates)
-        rates = dict.fromkeys(state.learned, self.settings.adapter_lr)
-        return self._step(state, self._adapter_loss, rates)
+            return self._advance_styles(state)
+        return self._advance_adapter(state)
 
-    def _step(self, state: State, loss: Callable[[State, Learned], Tensor], rates: Mapping[str, float]) -> State:
+    def _advance_styles(self, state: State) -> State:
+        steps = self.settings.style_steps
+        cheap = state.step < steps - self.settings.detail_steps
+        rate = self.settings.style_lr if cheap else self.settings.detail_lr
+        loss = self._cheap_style_loss if cheap else self._style_loss
+        return self._step(state, loss, rate * _warm(state.step) * (1 - (1 - LEAST_RATE) * state.step / steps))
+
+    def _advance_adapter(self, state: State) -> State:
+        whole = round(self.settings.whole_share * self.settings.adapter_steps)
+        if state.step < whole:
+            return self._step(state, self._whole_loss, self.settings.adapter_lr * _eased(state.step, whole))
+        done, steps = state.step - whole, self.settings.adapter_steps - whole
+        if done == 0:  # gradients of parts are of another size
+            state = replace(state, moments=_no_moments(state.learned))
+        return self._step(state, self._part_loss, self.settings.part_lr * _eased(done, steps))
+
+    def _step(self, state: State, loss: Callable[[State, Learned], Tensor], lr: float) -> State:
         learned = {name: tensor.clone().requires_grad_() for name, tensor in state.learned.items()}
-        grads = torch.autograd.grad(loss(state, learned), list(learned.values()))
+        given = list(learned.values())
+        # What lies above the features that are looked at has no gradient: it stays.
+        grads = torch.autograd.grad(loss(state, learned), given, allow_unused=True, materialize_grads=True)
         if not all(bool(torch.isfinite(grad).all()) for grad in grads):
             raise NonFiniteError(f"a gradient of step {state.step + 1} is not finite. Lower the learning rates.")
-        pace, values, moments = self._pace(state), {}, {}
+        values, moments = {}, {}
         for (name, tensor), grad in zip(state.learned.items(), grads, strict=True):
-            lr = pace * rates[name]
             values[name], moments[name] = adam(tensor, grad, state.moments[name], lr, decay_second=DECAY_SECOND)
         return replace(state, step=state.step + 1, learned=values, moments=moments)
 
-    def _pace(self, state: State) -> float:
-        done = state.step / self.steps_of(state.stage)
-        return min(1.0, (state.step + 1) / WARM_UP) * (1 - (1 - LEAST_RATE) * done)
-
-    def _cheap_loss(self, state: State, learned: Learned) -> Tensor:
-        assert self._view is not None
-        w_plus = self._styles(state, learned)
-        wanted = shrink(self.picture, self._view.side)
-        return picture_loss(self._view.picture(w_plus), wanted) + self._strangeness(learned)
+    def _cheap_style_loss(self, state: State, learned: Learned) -> Tensor:
+        made, wanted = self._seen(self.generator, self._styles(state, learned))
+        return picture_loss(made, wanted) + self._strangeness(learned)
 
     def _style_loss(self, state: State, learned: Learned) -> Tensor:
         window = self._part(state)
         made = self.generator.image_part(self._styles(state, learned), window)
         return picture_loss(made, self._wanted(window)) + self._strangeness(learned)
 
-    def _adapter_loss(self, state: State, learned: Learned) -> Tensor:
+    def _whole_loss(self, state: State, learned: Learned) -> Tensor:
+        made, wanted = self._seen(adapted(self.generator, _adapter_of(learned)), state.w_plus)
+        return picture_loss(made, wanted, squares=SQUARES_NEAR)
+
+    def _part_loss(self, state: State, learned: Learned) -> Tensor:
         window = self._part(state)
         generator = adapted(self.generator, _adapter_of(learned))
-        return picture_loss(generator.image_part(state.w_plus, window), self._wanted(window))
+        return picture_loss(generator.image_part(state.w_plus, window), self._wanted(window), squares=SQUARES_NEAR)
+
+    def _seen(self, generator: Generator, w_plus: Tensor) -> tuple[Tensor, Tensor]:
+        """See a small picture cheaply, and shrink to its size what it should be."""
+        assert self._view is not None
+        return self._view.picture(generator, w_plus), shrink(self.picture, self._view.side)
 
     def _strangeness(self, learned: Learned) -> Tensor:
         """Say how far styles are from the guess and from each other: drags work among usual styles."""
@@ -186,6 +206,15 @@ class Inverter:
 def closeness(a: Float32[Tensor, "1 3 rows columns"], b: Float32[Tensor, "1 3 rows columns"]) -> float:
     """Give the PSNR of pictures, in dB, up to ``MOST_DB``."""
     return min(psnr(a, b), MOST_DB)
+
+
+def _warm(done: int) -> float:
+    return min(1.0, (done + 1) / WARM_UP)
+
+
+def _eased(done: int, steps: int) -> float:
+    """Give the share of the rate: up in a few steps, then down along a cosine."""
+    return _warm(done) * max(LEAST_RATE, 0.5 * (1 + math.cos(math.pi * done / steps)))
 
 
 def _adapter_of(learned: Learned) -> Adapter:

@@ -104,6 +104,20 @@ def fresh_adapter(generator: Generator, *, rank: int, seed: int = 0) -> Adapter:
     return adapter
 
 
+def most_rank(generator: Generator) -> int:
+    """Give the largest rank with which an adapter of a generator is not larger than ``MOST_BYTES``.
+
+    Raises:
+        RangeError: the generator is of no kind that is known here, or so large that no rank is small enough.
+    """
+    sides = [(weight.shape[0], weight[0].numel()) for weight in adaptable(generator).values()]
+    most = max((min(pair) for pair in sides), default=0)
+    fitting = [r for r in range(1, most + 1) if 2 * sum(min(r, *pair) * sum(pair) for pair in sides) <= MOST_BYTES]
+    if not fitting:
+        raise RangeError(f"the weights of this generator take no adapter of {MOST_BYTES:,} bytes.")
+    return fitting[-1]
+
+
 def adapted(generator: Generator, adapter: Adapter, strength: float = 1.0) -> Generator:
     """Give a generator with an adapter, over the same frozen tensors.
 
