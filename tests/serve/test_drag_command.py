@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,10 +19,9 @@ from trimtab.cli.main import run
 from trimtab.core.device import HOME_VARIABLE
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """The real command over a generator in a folder; gives its address and process."""
-    home = tmp_path_factory.mktemp("home")
+@contextmanager
+def serving(home: Path):
+    """Run the real command over a generator in a folder; give its address and process."""
     generator_folder(home / "mine")
     words = ["serve", "--generator", str(home / "mine"), "--port", "0", "--json"]
     environment = os.environ | {HOME_VARIABLE: str(home), "OMP_NUM_THREADS": "1"}
@@ -29,9 +29,17 @@ def served(tmp_path_factory):
     process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment, cwd=home)
     assert process.stdout is not None
     events = [json.loads(process.stdout.readline())]
-    yield events[-1], process
-    process.kill()
-    process.communicate()
+    try:
+        yield events[-1], process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("home")) as running:
+        yield running
 
 
 def test_it_offers_the_generators_that_were_named(served):
@@ -49,17 +57,23 @@ def test_it_loads_no_language_code(served):
     assert "tokenizers" not in libraries
 
 
-def test_it_ends_well_with_a_picture_open(served):
-    event, process = served
-    assert httpx.post(f"{event['url']}/api/drag/sessions", json={"generator": "mine"}).status_code == 201
-    process.send_signal(signal.SIGTERM)
-    rest, _ = process.communicate(timeout=20)
+def test_it_ends_well_with_a_picture_open(tmp_path):
+    with serving(tmp_path) as (event, process):
+        assert httpx.post(f"{event['url']}/api/drag/sessions", json={"generator": "mine"}).status_code == 201
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=20)
     assert (process.returncode, json.loads(rest.splitlines()[-1])["event"]) == (0, "result")
 
 
 def test_a_folder_without_a_generator_is_refused_before_anything_listens(tmp_path, capfd):
     assert run(["serve", "--generator", str(tmp_path), "--port", "0"]) == 2
     assert "holds no generator" in one_line(capfd)
+
+
+def test_two_generators_of_one_name_are_refused(tmp_path, capfd):
+    folders = [str(generator_folder(tmp_path / place / "face")) for place in ("here", "there")]
+    assert run(["serve", "--generator", folders[0], "--generator", folders[1], "--port", "0"]) == 2
+    assert "have the same name. Rename" in one_line(capfd)
 
 
 def test_an_unknown_generator_is_refused_with_a_near_name(own_store, capfd):

@@ -22,22 +22,6 @@ from trimtab.models.stylegan.load import load_generator
 FAR = [[10.0, 10.0, 50.0, 50.0]]
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("live")
-
-
-@pytest.fixture(scope="module")
-def running(root):
-    with live_drag.dragging(root) as running:
-        yield running
-
-
-@pytest.fixture
-def key(running):
-    return begin(running)
-
-
 @pytest.fixture
 def page(running, key):
     """A page that shows the first picture."""

@@ -58,17 +58,6 @@ def place(running, **changes):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("photos")
-
-
-@pytest.fixture(scope="module")
-def running(root):
-    with dragging(root) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def inverted(running):
     """A photo that was made a picture of the generator; gives its key and what was told meanwhile."""
     key = place(running).json()["key"]

@@ -43,7 +43,8 @@ class Serving(Event):
 
 def serve(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help=f"{MODEL_HELP} Without one the page shows runs only.")
+        str | None,
+        typer.Argument(metavar="[MODEL]", help=f"{MODEL_HELP} Without one the page shows pictures to drag, and runs."),
     ] = None,
     adapter: Annotated[list[Path] | None, typer.Option("--adapter", help="Adapter folder; may be repeated.")] = None,
     host: Annotated[str, typer.Option("--host", help="Address; others than this machine's need a token.")] = (
@@ -77,27 +78,22 @@ def serve(
     """Answer programs through OpenAI's interface, and people through a page."""
     from trimtab.serve.app import create_app
     from trimtab.serve.loading import Capacity
-    from trimtab.serve.running import Server, is_loopback, listen
+    from trimtab.serve.running import Server, listen
 
-    tell = _Teller(as_json=as_json, quiet=quiet)
-    host, names = host.lower(), [_host_name(name) for name in allow_host or []]
-    given = None if token_file is None else _read_token(token_file)
-    token = given or (None if is_loopback(host) else secrets.token_urlsafe(32))
+    tell, door = _Teller(as_json=as_json, quiet=quiet), _door(host.lower(), allow_host or [], token_file)
     folder, generators = _runs_folder(runs), _generators(generator or [])
     capacity = Capacity(batch, queue, read_bytes(cache, option="--cache", least=0))
-    taken = listen(host, port)
+    taken = listen(door.host, port)
     try:
         service = None
         if model is not None:
             service = _load(model, adapter or [], quantize=quantize, device=device, capacity=capacity, tell=tell)
-        hosts = names if is_loopback(host) else [*names, host, "*"]
         desks = _desks(generators, device)
-        server = Server(create_app(service, token=token, hosts=hosts, runs_folder=folder, desks=desks))
-        shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{taken.getsockname()[1]}"
+        server = Server(create_app(service, token=door.token, hosts=door.hosts, runs_folder=folder, desks=desks))
+        url = door.url(taken.getsockname()[1])
         models = [] if service is None else service.names.all()
         offered = list(desks.generators.folders())
-        tell.serving(Serving(url, models, token or "", offered), printed=given is None)
+        tell.serving(Serving(url, models, door.token or "", offered), printed=not door.token_is_known)
         if open_view is not None:
             _open(f"{url}/#/{open_view}")
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is no warning to the owner
@@ -106,6 +102,31 @@ def serve(
         taken.close()
     tell.event(Result({"url": url, "generated": 0 if service is None else service.engine.counters.generated}))
     return INTERRUPTED if server.stopped_by == signal.SIGINT else 0
+
+
+@dataclass(frozen=True)
+class _Door:
+    """Where the server listens, and who is let in."""
+
+    host: str
+    hosts: list[str]
+    token: str | None
+    token_is_known: bool
+
+    def url(self, port: int) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{port}"
+
+
+def _door(host: str, allowed: list[str], token_file: Path | None) -> _Door:
+    """Ask for a token wherever others than this machine can reach the server."""
+    from trimtab.serve.running import is_loopback
+
+    names = [_host_name(name) for name in allowed]
+    given = None if token_file is None else _read_token(token_file)
+    if is_loopback(host):
+        return _Door(host, names, given, token_is_known=True)
+    return _Door(host, [*names, host, "*"], given or secrets.token_urlsafe(32), token_is_known=given is not None)
 
 
 class _Teller:
@@ -158,7 +179,11 @@ def _load(
 
 
 def _generators(names: list[str]) -> dict[str, Path] | None:
-    """Find the folders of generators; None where none is named."""
+    """Find the folders of generators; None where none is named.
+
+    Raises:
+        UsageError: two of them have the same name.
+    """
     from trimtab.models.stylegan.config import read_config
     from trimtab.store.resolve import resolve
 
@@ -166,7 +191,9 @@ def _generators(names: list[str]) -> dict[str, Path] | None:
     for name in names:
         folder = resolve(name)
         read_config(folder)  # refuses what is none, before anything listens
-        found[folder.resolve().name] = folder
+        known = found.setdefault(folder.resolve().name, folder)
+        if known.resolve() != folder.resolve():
+            raise UsageError(f"--generator {known} and {folder} have the same name. Rename one of the folders.")
     return found or None
 
 

@@ -73,11 +73,6 @@ class Generators:
             raise MissingError(f"no generator {name[:80]!r} here. {hint}")
         return folders[name]
 
-    def resolution(self, name: str) -> int | None:
-        """Say how large the pictures of a generator are; None until it is loaded."""
-        loaded = self._loaded.get(self.check(name))
-        return None if loaded is None else loaded.generator.resolution
-
     def load(self, name: str) -> Loaded:
         """Give a generator; the first call takes a while.
 
