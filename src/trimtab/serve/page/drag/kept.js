@@ -1,6 +1,6 @@
 // Drags that the server keeps: to go on with, or to delete.
 
-import { call, failureOf } from "../api.js";
+import { call, failureOf, getJson } from "../api.js";
 import { button, h } from "../dom.js";
 import { ago, counted } from "../format.js";
 import { addressOf } from "./live.js";
@@ -8,12 +8,23 @@ import { addressOf } from "./live.js";
 const SHOWN = 8;
 
 export class Kept {
-  /** @param {{removing: (key: string) => void, removed: (key: string) => void, stayed: (key: string, failure: object) => void}} told */
+  /** @param {{removing: (key: string) => void, removed: (key: string) => void, stayed: (key: string, failure: object) => void, failed: (failure: object) => void}} told */
   constructor(told) {
     this.told = told;
     this.list = h("ul.drag-kept");
     this.more = h("button.quiet.small", { type: "button", onclick: () => this.showAll() });
     this.element = h("section.drag-part", { "aria-label": "Kept drags", hidden: true }, h("h2", {}, "Kept"), this.list, this.more);
+  }
+
+  /** Read anew what is kept. @param {string} key of the one that is shown */
+  async look(key) {
+    this.key = key;
+    try {
+      const { sessions } = await getJson("/api/drag");
+      this.show(sessions, this.key);
+    } catch (error) {
+      this.told.failed(failureOf(error));
+    }
   }
 
   /** @param {object[]} sessions as the server lists them @param {string} key of the one that is shown */

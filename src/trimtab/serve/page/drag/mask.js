@@ -1,5 +1,8 @@
 // What may move, painted by hand. Where nothing is painted at all, everything may.
 
+import { call } from "../api.js";
+import { addressOf } from "./live.js";
+
 export class Mask {
   constructor() {
     this.canvas = document.createElement("canvas");
@@ -61,6 +64,22 @@ export class Mask {
   note() {
     this.used = true;
     this.edits += 1;
+  }
+
+  /** Let the server know what was painted since. @returns {Promise<boolean>} whether anything was */
+  async send(key) {
+    if (!this.changed) return false;
+    const { edits } = this;
+    const asked = this.used ? { method: "PUT", raw: this.pack() } : { method: "DELETE" };
+    await call(addressOf(key, "mask"), asked);
+    this.settle(edits); // what was painted meanwhile is still to be told
+    return true;
+  }
+
+  /** Show the mask that the server has, unless something is painted meanwhile. @param {() => boolean} wanted still, when it has come */
+  async fetch(key, wanted) {
+    const bits = await (await call(addressOf(key, "mask"))).arrayBuffer();
+    if (wanted() && !this.changed) this.unpack(new Uint8Array(bits));
   }
 
   /** One bit a pixel, row by row, the highest bit first. */

@@ -1,10 +1,11 @@
 // Drag: a generated picture, and points in it that are pulled to where they are wanted.
 
-import { alarm, call, failureOf, getJson } from "../api.js";
+import { call, failureOf, getJson } from "../api.js";
 import { h } from "../dom.js";
 import { Exports } from "../drag/exports.js";
+import { keysOf } from "../drag/keys.js";
 import { Kept } from "../drag/kept.js";
-import { Live, addressOf } from "../drag/live.js";
+import { Live } from "../drag/live.js";
 import { Mask } from "../drag/mask.js";
 import { Pictures } from "../drag/pictures.js";
 import { Photo } from "../drag/photo.js";
@@ -13,6 +14,7 @@ import { Points } from "../drag/points.js";
 import { Stage } from "../drag/stage.js";
 import { Tools } from "../drag/tools.js";
 import { Transport } from "../drag/transport.js";
+import { Trouble } from "../drag/trouble.js";
 
 export const title = "Drag";
 export const path = "drag";
@@ -30,8 +32,6 @@ export function unmount() {
   view.close();
   view = null;
 }
-
-const NO_GENERATOR = { message: "There is no generator of pictures here.", advice: "Fetch one with: trimtab models add face" };
 
 class DragView {
   constructor(context) {
@@ -57,12 +57,12 @@ class DragView {
     this.pictures = new Pictures({ begin: (asked) => this.begin(asked), failed: (failure) => this.tell(failure) });
     this.photo = new Photo({ generator: () => this.pictures.chosen.generator, begun: (key) => this.show(key), strength: (value) => this.live?.say({ do: "strength", value }) });
     this.exports = new Exports((failure) => this.tell(failure));
-    this.kept = new Kept({ removing: (key) => this.leave(key), removed: (key) => this.removed(key), stayed: (key, failure) => this.stay(key, failure) });
-    this.trouble = h("div.drag-trouble");
+    this.kept = new Kept({ removing: (key) => this.leave(key), removed: (key) => this.removed(key), stayed: (key, failure) => this.stay(key, failure), failed: (failure) => this.tell(failure) });
+    this.trouble = new Trouble();
     const parts = [this.tools, this.list, this.pictures, this.photo, this.exports, this.kept].map(({ element }) => element);
-    this.element = h("div.drag", {}, h("div.drag-desk", {}, this.trouble, this.stage.element, this.transport.element), h("div.drag-panel", {}, ...parts));
+    this.element = h("div.drag", {}, h("div.drag-desk", {}, this.trouble.element, this.stage.element, this.transport.element), h("div.drag-panel", {}, ...parts));
     this.photo.takeDrops(this.element);
-    this.onKey = (event) => this.typed(event);
+    this.onKey = keysOf(this.transport, () => this.points.takeBack() && (this.edited(), true));
     addEventListener("keydown", this.onKey);
     this.arrange();
   }
@@ -76,9 +76,9 @@ class DragView {
       this.kept.show(sessions, key);
       if (key) this.connect(key);
       else if (generators.length) this.pictures.begin();
-      else this.tell(NO_GENERATOR);
+      else this.trouble.tellNothing(null);
     } catch (error) {
-      this.tell(error.status === 404 ? NO_GENERATOR : failureOf(error));
+      this.trouble.tellNothing(error);
     }
   }
 
@@ -99,7 +99,7 @@ class DragView {
       if (this.closed || this.beginning !== asked) return;
       this.show(key);
     } catch (error) {
-      this.tell(failureOf(error));
+      if (!this.closed && this.beginning === asked) this.tell(failureOf(error));
     }
   }
 
@@ -107,7 +107,7 @@ class DragView {
   show(key) {
     history.replaceState(null, "", `#/drag/${key}`);
     this.connect(key);
-    this.look();
+    this.kept.look(this.key);
   }
 
   connect(key) {
@@ -137,7 +137,7 @@ class DragView {
     if (this.fresh && status.resolution) this.greet(status);
     if (status.problem) this.tell({ message: status.problem, advice: "" });
     for (const { text } of status.notes) this.tell({ message: text, advice: "" });
-    if (before && status.saved && !before.saved) this.look();
+    if (before && status.saved && !before.saved) this.kept.look(this.key);
     if (before?.state === "running" && status.state !== "running") this.context.announce(this.transport.said.textContent || "Paused");
     this.arrange();
   }
@@ -158,24 +158,13 @@ class DragView {
     this.context.entitle(`Drag ${status.generator} ${status.seed ?? ""}`);
     if (!status.masked) return;
     const { key } = this;
+    const wanted = () => !this.closed && this.key === key;
     try {
-      const bits = await (await call(addressOf(key, "mask"))).arrayBuffer();
-      if (this.closed || this.key !== key || this.mask.changed) return;
-      this.mask.unpack(new Uint8Array(bits));
-      this.arrange();
+      await this.mask.fetch(key, wanted);
     } catch (error) {
-      if (!this.closed && this.key === key) this.tell(failureOf(error));
+      if (wanted()) this.tell(failureOf(error));
     }
-  }
-
-  /** Read anew what is kept. */
-  async look() {
-    try {
-      const { sessions } = await getJson("/api/drag");
-      if (!this.closed) this.kept.show(sessions, this.key);
-    } catch (error) {
-      if (!this.closed) this.tell(failureOf(error));
-    }
+    this.arrange();
   }
 
   /** The drag is to be deleted: that its connection ends is no trouble. */
@@ -189,16 +178,15 @@ class DragView {
   }
 
   removed(key) {
-    this.look();
+    this.kept.look(this.key);
     if (key === this.key) this.pictures.begin();
   }
 
   lost(again, error) {
     const { status } = this;
     if (status) this.status = { ...status, state: "gone" };
-    if (again) this.tell({ message: error?.message ?? "The connection to the server is lost.", advice: "The page tries again." });
-    else this.tell(error.advice === undefined ? { message: error.message, advice: "Reload the page to go on." } : failureOf(error));
-    if (error?.status === 404) this.look();
+    this.trouble.tellLost(again, error);
+    if (error?.status === 404) this.kept.look(this.key);
     this.arrange();
   }
 
@@ -207,7 +195,7 @@ class DragView {
     this.tell(null);
     const { live } = this;
     try {
-      await this.sendMask();
+      if ((await this.mask.send(this.key)) && this.points.all.length) this.points.touched = true; // another mask is another edit
     } catch (error) {
       this.tell(failureOf(error));
       return;
@@ -215,15 +203,6 @@ class DragView {
     if (live !== this.live) return; // another picture is shown by now
     const points = this.points.pulls;
     live?.say(points ? { do: word, points } : { do: word });
-  }
-
-  async sendMask() {
-    if (!this.mask.changed) return;
-    const { edits } = this.mask;
-    if (this.mask.used) await call(addressOf(this.key, "mask"), { method: "PUT", raw: this.mask.pack() });
-    else await call(addressOf(this.key, "mask"), { method: "DELETE" });
-    this.mask.settle(edits); // what was painted meanwhile is still to be told
-    if (this.points.all.length) this.points.touched = true; // another mask is another edit
   }
 
   travel(message) {
@@ -234,14 +213,11 @@ class DragView {
   edited() {
     if (this.status?.state === "running") this.live.say({ do: "pause" });
     this.learn(this.status);
-    this.list.show();
-    this.stage.draw();
     this.arrange();
   }
 
   repaint(what) {
     this.mask[what]();
-    this.stage.draw();
     this.arrange();
   }
 
@@ -265,17 +241,6 @@ class DragView {
   }
 
   tell(failure) {
-    this.trouble.replaceChildren(...(failure ? [alarm(failure)] : []));
-  }
-
-  typed(event) {
-    if (event.target.matches?.("input, select, textarea, button, a") || document.querySelector("dialog[open]")) return;
-    const undo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey);
-    if (undo && event.shiftKey) this.transport.redo.click();
-    else if (undo && this.points.takeBack()) this.edited();
-    else if (undo) this.transport.undo.click(); // which does nothing where it is disabled
-    else if (event.key === " ") this.transport.go.click();
-    else return;
-    event.preventDefault();
+    this.trouble.tell(failure);
   }
 }
