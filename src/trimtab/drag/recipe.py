@@ -31,12 +31,15 @@ class PhotoStart:
         square: centre, side and angle of what was cut out of it.
         strength: of the adapter.
         adapter_sha256: of the adapter's file.
+        found_with: strengths that were set while steps were taken. With any other than ``strength`` among them, the
+            recipe does not make these steps again; a session in a folder is taken up all the same.
     """
 
     photo_sha256: str
     square: tuple[float, ...]
     strength: float
     adapter_sha256: str
+    found_with: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ def read_recipe(path: Path) -> Recipe:
         start, edits = document.pop("start"), [_dict(edit) for edit in _list(document.pop("edits"))]
         if found == OLD_FORMAT:
             document["latents_sha256"] = ""
+            if isinstance(start, dict) and isinstance(start.get("photo"), dict):
+                start["photo"]["found_with"] = []
             for edit in edits:
                 edit["mask_file_sha256"] = ""
         return _read(
@@ -162,6 +167,7 @@ CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "photo_sha256": lambda value: isinstance(value, str),
     "adapter_sha256": lambda value: isinstance(value, str),
     "square": lambda value: isinstance(value, list) and len(value) == 4 and all(type(v) in (int, float) for v in value),
+    "found_with": lambda value: isinstance(value, list) and all(type(part) in (int, float) for part in value),
     "strength": lambda value: type(value) in (int, float),
     "seed": lambda value: value is None or type(value) is int,
     "truncation": lambda value: type(value) in (int, float),

@@ -162,10 +162,11 @@ def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Sess
     Raises:
         MissingError: the adapter of its photo is gone.
         FormatError: the recipe, the latent or the adapter is damaged.
-        RangeError: the recipe is of another generator.
+        RangeError: the recipe is of another generator, or its steps were found with several strengths of an adapter.
     """
     recipe = read_recipe(folder / RECIPE_NAME)
     _check_generator(recipe, generator)
+    _check_strengths(recipe)
     generator = dressed(folder, recipe.start, generator)
     if recipe.start.seed is None:
         start = _read_start(_open_latents(folder, recipe), recipe.start, generator)
@@ -178,6 +179,16 @@ def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Sess
             session.advance()
     _go_to_place(session, recipe)
     return session
+
+
+def _check_strengths(recipe: Recipe) -> None:
+    photo = recipe.start.photo
+    if photo is not None and any(strength != photo.strength for strength in photo.found_with):
+        found = ", ".join(f"{strength:g}" for strength in photo.found_with)
+        raise RangeError(
+            f"the steps were found with the strengths {found} of the photo's adapter, so the recipe alone does not "
+            "make them again. Take up the session from its folder instead."
+        )
 
 
 def _go_to_place(session: Session, recipe: Recipe) -> None:

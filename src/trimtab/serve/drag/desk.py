@@ -243,7 +243,7 @@ class Desk(Worker):
     def _advance(self) -> None:
         drawing = self._open_drawing()
         with self._turn():
-            drawing.session.advance()
+            drawing.advance()
             preview = drawing.session.preview()
         if self._once or drawing.end:
             self._state = "idle"

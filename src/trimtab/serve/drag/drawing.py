@@ -71,6 +71,28 @@ class Drawing:
             raise RangeError("every point is at its target already. Set a target farther away.")
         self.session.begin(edit)
 
+    def advance(self) -> None:
+        """Take one step.
+
+        Raises:
+            RangeError: no edit was begun, or no point can be pulled.
+            NonFiniteError: the gradient is no number.
+        """
+        anew = self.session.place is not None and self.session.place == Place(0, 0)
+        self.session.advance()
+        if self.portrait is None or (photo := self.start.photo) is None:
+            return
+        found = () if anew else photo.found_with
+        if self.portrait.strength not in found:
+            found = (*found, self.portrait.strength)
+        self.start = replace(self.start, photo=replace(photo, found_with=found))
+
+    @property
+    def replays(self) -> bool:
+        """Whether the recipe makes every step again: not with steps of several strengths of a photo's adapter."""
+        photo = self.start.photo
+        return photo is None or all(strength == photo.strength for strength in photo.found_with)
+
     def go_on(self) -> None:
         """Let an edit that ended at its limit of steps take as many again.
 
@@ -179,12 +201,12 @@ class Drawing:
             for handle, target, place, far, gone in rows
         ]
 
-    def _portrait(self) -> dict[str, float] | None:
+    def _portrait(self) -> dict[str, float | bool] | None:
         if self.portrait is None:
             return None
         found = self.portrait.inversion
         reached = {"psnr_db": found.psnr_db, "psnr_styles_db": found.psnr_styles_db}
-        return {"strength": self.portrait.strength, **reached}
+        return {"strength": self.portrait.strength, "replays": self.replays, **reached}
 
     def _settings(self, points: int) -> DragSettings:
         return preset(
