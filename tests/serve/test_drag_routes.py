@@ -234,7 +234,21 @@ def test_a_damaged_drag_is_told_and_left_out_of_the_list(tmp_path):
     (tmp_path / "drags" / key / "recipe.json").write_text("{")
     with dragging(tmp_path) as running, running.http() as http:
         assert http.get("/api/drag").json()["sessions"] == []
-        assert http.get(at(key)).status_code == 422
+        reply = http.get(at(key))
+        assert (reply.status_code, "--out" in reply.text, "Delete the drag" in reply.text) == (422, False, True)
+
+
+def test_damaged_steps_are_told_in_words_of_the_page(tmp_path):
+    with dragging(tmp_path) as running:
+        key = begin(running)
+        step(running, key)
+        export(running, key, "recipe.json")
+    (latents,) = (tmp_path / "drags" / key).glob("latents*")
+    latents.write_bytes(latents.read_bytes()[:-1])
+    with dragging(tmp_path) as running, line(running, key) as page:
+        told = page.until(lambda parcel: parcel["state"] == "failed")["problem"]
+    assert "--out" not in told
+    assert told.endswith("Delete the drag, and begin a new one.")
 
 
 def test_a_seed_has_a_small_picture(http):

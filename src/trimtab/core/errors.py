@@ -45,7 +45,7 @@ class FormatError(TrimtabError):
         """
         place = f"{path}" if offset is None else f"{path}, byte {offset}"
         super().__init__(f"{place}: {problem}." + (f" {remedy}" if remedy else ""))
-        self.path = Path(path)
+        self.path, self.problem = Path(path), problem
         self.offset = offset
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from jaxtyping import Float
 from torch import Tensor
 
-from trimtab.core.errors import FormatError, LockedError, MissingError
+from trimtab.core.errors import FormatError, LockedError, MissingError, ResourceError
 from trimtab.drag.recipe import RECIPE_NAME, read_recipe
 from trimtab.drag.stored import load_session, save_session
 from trimtab.models.stylegan.generator import Generator
@@ -24,6 +26,7 @@ from trimtab.store.lock import RunLock
 
 THUMBNAIL_NAME: Final = "thumbnail.jpg"
 THUMBNAIL_PX: Final = 128
+REMEDY: Final = "Delete the drag, and begin a new one."
 KEY: Final = re.compile(r"[0-9a-f]{12}")
 
 
@@ -53,6 +56,10 @@ class KeptFolder:
                 lock.__enter__()
             except LockedError as error:
                 raise LockedError(f"{self.path} is open in another process. End that one, and try again.") from error
+            except ResourceError as error:
+                raise ResourceError(
+                    f"{self.path} cannot be locked. Start with TRIMTAB_HOME on a local disk."
+                ) from error
             self._lock = lock
 
     def save(self, drawing: Drawing) -> None:
@@ -94,7 +101,8 @@ class KeptFolder:
             LockedError: another process has the folder.
         """
         self.hold()
-        session, recipe = load_session(self.path, generator or loaded.generator)
+        with _told_to_whoever_looks_on():
+            session, recipe = load_session(self.path, generator or loaded.generator)
         return Drawing(loaded, recipe.start, session, portrait)
 
     def close(self) -> None:
@@ -135,7 +143,8 @@ class Kept:
         path = self.folder(key).path
         if path.is_symlink() or not (path / RECIPE_NAME).is_file():
             raise MissingError(f"the drag {key} is not kept. Choose one from the list, or begin a new one.")
-        return read_recipe(path / RECIPE_NAME).generator
+        with _told_to_whoever_looks_on():
+            return read_recipe(path / RECIPE_NAME).generator
 
     def summaries(self) -> list[dict[str, Any]]:
         """Describe all, the last changed first; what is damaged is left out."""
@@ -172,6 +181,15 @@ class Kept:
                 remove_tree(Disk(), folder.path)
             finally:
                 folder.close()
+
+
+@contextmanager
+def _told_to_whoever_looks_on() -> Iterator[None]:
+    """Say what to do about a damaged file in a page, where there are no options of a command."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(error.path, error.problem, offset=error.offset, remedy=REMEDY) from error
 
 
 def _summary(path: Path) -> dict[str, Any]:
