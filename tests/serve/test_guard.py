@@ -62,6 +62,11 @@ def test_the_own_page_and_the_address_bar_can(site):
     check(scope(host="localhost", sec_fetch_site=site), rules())
 
 
+def test_an_origin_says_more_than_the_site_of_which_browsers_differ_for_sockets():
+    headers = scope(host="localhost:8765", origin="http://localhost:8765", sec_fetch_site="same-site")
+    check(headers | {"type": "websocket"}, rules())
+
+
 def test_what_is_open_may_be_linked_to_from_anywhere():
     check(scope("/health", host="localhost", sec_fetch_site="cross-site"), rules())
 

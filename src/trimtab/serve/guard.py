@@ -123,7 +123,7 @@ def check(scope: Scope, rules: Rules) -> None:
     if any(_netloc(origin) != host for origin in origins):
         message = f"Origin {', '.join(origins)!r:.100} is another site. Only this server's own page may call it."
         raise ApiError(403, message, code="origin_not_allowed")
-    if scope["path"] not in rules.open_paths:
+    if not origins and scope["path"] not in rules.open_paths:
         _check_site(headers)
     if rules.token is not None and scope["path"] not in rules.open_paths:
         _check_token(headers.getlist("authorization") or _token_of_socket(scope), rules.token)

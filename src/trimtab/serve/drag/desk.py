@@ -137,11 +137,11 @@ class Desk(Worker):
         """Keep nothing from now on: the session is to be deleted."""
         self._discarded = True
 
-    def publish(self, *shots: Shot, note: str = "", level: str = "error") -> None:
+    def publish(self, *shots: Shot, note: str = "") -> None:
         """Tell whoever looks on how things stand, with new frames; for the desk's thread."""
         for shot in shots:
             self._shots[bool(shot.flags & Flags.START)] = shot
-        self._audience.offer(self.status(), shots, [{"level": level, "text": note}] if note else [])
+        self._audience.offer(self.status(), shots, [{"text": note}] if note else [])
 
     def progress(self, state: State, progress: Mapping[str, Any] | None, *shots: Shot) -> None:
         """Tell how far a long piece of work is; for the desk's thread."""
