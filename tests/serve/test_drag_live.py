@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from contextlib import ExitStack
 
@@ -298,9 +299,12 @@ def test_a_moving_picture_shows_the_way(running, key, page, kind):
 
 def test_saving_a_moving_picture_shows_no_other_moment_meanwhile(running, key, page):
     dragged(page, steps=4)
-    export(running, key, "drag.gif")
+    page.until(lambda parcel: parcel["saved"])
     told = []
+    saving = threading.Thread(target=lambda: export(running, key, "drag.gif"))
+    saving.start()
     page.until(lambda parcel: (told.append(parcel), parcel["progress"] is None)[1])
+    saving.join(20)
     assert {(parcel["moment"], parcel["edit"]) for parcel in told} == {(5, 0)}
     assert not any(parcel.frames for parcel in told)
 
