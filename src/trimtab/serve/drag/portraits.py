@@ -22,7 +22,7 @@ from trimtab.models.stylegan.generator import Generator
 from trimtab.serve.drag.drawing import Drawing, Portrait
 from trimtab.serve.drag.encoding import png_of
 from trimtab.store.documents import read_object
-from trimtab.store.durable import hash_file, write_bytes
+from trimtab.store.durable import hash_file, make_folder, write_bytes
 
 FOLDER: Final = PHOTO_FOLDER
 SQUARE_NAME: Final = "square.png"
@@ -75,7 +75,7 @@ def write_facts(folder: Path, facts: Facts) -> None:
     Raises:
         CheckpointError: the disk refused.
     """
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    make_folder(folder / FOLDER)
     write_bytes(folder / FOLDER / FACTS_NAME, json.dumps(vars(facts)).encode())
 
 
