@@ -152,7 +152,8 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for side in SIDES:
         seen = [row for row in rows if row["after px"][side] is not None]
         lost[side] = len(rows) - len(seen)
-        ratios[side] = sum(row["after px"][side] for row in seen) / sum(row["before px"] for row in seen)
+        before_px = sum(row["before px"] for row in seen)
+        ratios[side] = sum(row["after px"][side] for row in seen) / before_px if seen else float("nan")
     tracked = [row["after px"]["tracked"] / row["before px"] for row in rows if row["after px"]["tracked"] is not None]
     before = statistics.mean(row["before px"] for row in rows)
     return {
