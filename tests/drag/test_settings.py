@@ -50,12 +50,6 @@ def test_the_paper_stops_earlier_for_few_points(points, stop):
     assert named("paper", points=points).stop_px == stop
 
 
-def test_of_many_points_fewer_are_given_up():
-    few, many = named("trimtab", points=5), named("trimtab", points=6)
-    assert few.lost_ratio == DragSettings().lost_ratio
-    assert many.lost_ratio > few.lost_ratio
-
-
 def test_own_lengths_are_those_of_1024_px_scaled():
     large, half = named("trimtab", 1024), named("trimtab", 512)
     assert (large.search_px, half.search_px) == (24, 12)

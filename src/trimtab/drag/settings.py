@@ -22,9 +22,6 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "directions": get_args(Directions),
     "distance": get_args(Distance),
 }
-FEW_POINTS: Final = 5
-MANY_LOST_RATIO: Final = 3.0
-"""Of more points than these, one that looks strange is kept for longer: the others hold it in place."""
 
 
 @dataclass(frozen=True)
@@ -197,15 +194,11 @@ def preset(
     return replace(chosen, feature_size=fitting[-1], free_groups=min(chosen.free_groups, groups))
 
 
-def _trimtab(resolution: int, points: int) -> DragSettings:
-    """Lengths shrink with the picture, but to nothing smaller than a pixel of it can tell.
-
-    Of many points, those that went astray are held by the others: fewer are given up.
-    """
+def _trimtab(resolution: int, _points: int) -> DragSettings:
+    """Lengths shrink with the picture, but to nothing smaller than a pixel of it can tell."""
     base, scale = DragSettings(), resolution / 1024
     return replace(
         base,
-        lost_ratio=base.lost_ratio if points <= FEW_POINTS else MANY_LOST_RATIO,
         feature_size=max(64, resolution // 16) if resolution >= 256 else 32,
         radius_px=max(base.radius_px * scale, 1.0),
         step_px=max(base.step_px * scale, 0.5),
@@ -226,7 +219,7 @@ def _paper(_resolution: int, points: int) -> DragSettings:
         norm="l1",
         loss="sum",
         push_px=0.0,
-        stop_px=1.0 if points <= FEW_POINTS else 2.0,
+        stop_px=1.0 if points <= 5 else 2.0,
         max_steps=300,
     )
 
