@@ -83,6 +83,7 @@ def test_start_runs_until_pause(page):
     )
     button(page, "Start").click()
     rest(page, r"Paused after ([5-9]|\d\d) steps")
+    assert int(count(page).inner_text().split()[-1]) >= 5
 
 
 def test_undoing_everything_gives_the_very_file_of_the_start(page):

@@ -13,14 +13,19 @@ def key_of(page) -> str:
     return page.url.rsplit("/", 1)[1]
 
 
-def test_a_mask_that_was_rubbed_out_wholly_is_told_and_the_points_stay(page, problems):
-    problems.expect("status of 400")
+def point_under_an_emptied_mask(page) -> None:
+    """Set a point, paint a little, and rub all of it out."""
     stroke(page, (30, 30), (40, 30))
     page.get_by_text("Brush").click()
     stroke(page, (20, 20), (21, 21))
     page.get_by_text("Eraser").click()
     page.get_by_label("Size of the brush").fill("240")
     stroke(page, (10, 20), (30, 20))
+
+
+def test_a_mask_that_was_rubbed_out_wholly_is_told_and_the_points_stay(page, problems):
+    problems.expect("status of 400")
+    point_under_an_emptied_mask(page)
     button(page, "Start").click()
     expect(page.get_by_role("alert")).to_contain_text("nothing may move")
     assert len(points(page)) == 1
@@ -28,12 +33,7 @@ def test_a_mask_that_was_rubbed_out_wholly_is_told_and_the_points_stay(page, pro
 
 def test_a_mask_that_was_refused_is_sent_again(page, problems):
     problems.expect("status of 400")
-    stroke(page, (30, 30), (40, 30))
-    page.get_by_text("Brush").click()
-    stroke(page, (20, 20), (21, 21))
-    page.get_by_text("Eraser").click()
-    page.get_by_label("Size of the brush").fill("240")
-    stroke(page, (10, 20), (30, 20))
+    point_under_an_emptied_mask(page)
     for _ in range(2):
         with page.expect_response(lambda response: response.url.endswith("/mask")) as sent:
             button(page, "Start").click()

@@ -18,8 +18,10 @@ import torch
 
 import tiny
 from trimtab.cli.console import read_bytes
+from trimtab.cli.door import host_name
 from trimtab.cli.main import run
-from trimtab.cli.serve import Serving, _host_name, _load, _quantization, _Teller
+from trimtab.cli.serve import _load, _quantization
+from trimtab.cli.teller import Serving, Teller
 from trimtab.core import device
 from trimtab.core.errors import UsageError
 from trimtab.models.load import Quantization
@@ -193,11 +195,11 @@ def test_a_name_that_would_never_match_is_refused(capsys, name):
     ("given", "name"), [("MyBox", "mybox"), ("models.example.", "models.example"), ("[::1]", "::1")]
 )
 def test_names_are_compared_in_lower_case(given, name):
-    assert _host_name(given) == name
+    assert host_name(given) == name
 
 
 def test_a_token_that_was_made_up_is_told_even_when_quiet(capsys):
-    tell = _Teller(as_json=False, quiet=True)
+    tell = Teller(as_json=False, quiet=True)
     tell.serving(Serving("http://x", [], "a-token"), printed=True)
     assert "a-token" in capsys.readouterr().out
     tell.serving(Serving("http://x", [], "a-token"), printed=False)
@@ -213,7 +215,7 @@ def loaded(monkeypatch, model, folder, **options):
     monkeypatch.setattr("trimtab.store.resolve.resolve", lambda _: folder)
     found = []
     monkeypatch.setattr("trimtab.serve.loading.load_service", lambda *_, **given: found.append(given))
-    tell = _Teller(as_json=False, quiet=True)
+    tell = Teller(as_json=False, quiet=True)
     _load(model, [], **({"quantize": None, "device": "cpu", "capacity": Capacity(), "tell": tell} | options))
     return found[0]
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import secrets
 import signal
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from trimtab.cli.adapted import check_adapters, name_adapters
 from trimtab.cli.console import INTERRUPTED, MODEL_HELP, AsJson, Debug, Device, Quiet, read_bytes
+from trimtab.cli.door import door_of
+from trimtab.cli.teller import Serving, Teller
 from trimtab.core.errors import UsageError
-from trimtab.core.job import Event, Note, Result
+from trimtab.core.job import Result
 
 if TYPE_CHECKING:
     from trimtab.models.load import Quantization
@@ -23,22 +22,9 @@ if TYPE_CHECKING:
     from trimtab.serve.loading import Capacity
     from trimtab.serve.service import Service
 
-LEAST_TOKEN_CHARACTERS: Final = 16
-MOST_TOKEN_CHARACTERS: Final = 4096
 RUNS: Final = Path("runs")
 DRAGS: Final = "drags"
 """Below the folder of the store."""
-
-
-@dataclass(frozen=True)
-class Serving(Event):
-    """The server listens; ``token`` is empty where none is asked for."""
-
-    name: ClassVar[str] = "serving"
-    url: str
-    models: list[str]
-    token: str = ""
-    generators: list[str] = field(default_factory=list)
 
 
 def serve(
@@ -80,7 +66,7 @@ def serve(
     from trimtab.serve.loading import Capacity
     from trimtab.serve.running import Server, listen
 
-    tell, door = _Teller(as_json=as_json, quiet=quiet), _door(host.lower(), allow_host or [], token_file)
+    tell, door = Teller(as_json=as_json, quiet=quiet), door_of(host.lower(), allow_host or [], token_file)
     folder, generators = _runs_folder(runs), _generators(generator or [])
     capacity = Capacity(batch, queue, read_bytes(cache, option="--cache", least=0))
     taken = listen(door.host, port)
@@ -91,9 +77,7 @@ def serve(
         desks = _desks(generators, device)
         server = Server(create_app(service, token=door.token, hosts=door.hosts, runs_folder=folder, desks=desks))
         url = door.url(taken.getsockname()[1])
-        models = [] if service is None else service.names.all()
-        offered = list(desks.generators.folders())
-        tell.serving(Serving(url, models, door.token or "", offered), printed=not door.token_is_known)
+        tell.serving(_serving(url, service, desks, door.token), printed=not door.token_is_known)
         if open_view is not None:
             _open(f"{url}/#/{open_view}")
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is no warning to the owner
@@ -104,63 +88,8 @@ def serve(
     return INTERRUPTED if server.stopped_by == signal.SIGINT else 0
 
 
-@dataclass(frozen=True)
-class _Door:
-    """Where the server listens, and who is let in."""
-
-    host: str
-    hosts: list[str]
-    token: str | None
-    token_is_known: bool
-
-    def url(self, port: int) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{port}"
-
-
-def _door(host: str, allowed: list[str], token_file: Path | None) -> _Door:
-    """Ask for a token wherever others than this machine can reach the server."""
-    from trimtab.serve.running import is_loopback
-
-    names = [_host_name(name) for name in allowed]
-    given = None if token_file is None else _read_token(token_file)
-    if is_loopback(host):
-        return _Door(host, names, given, token_is_known=True)
-    return _Door(host, [*names, host, "*"], given or secrets.token_urlsafe(32), token_is_known=given is not None)
-
-
-class _Teller:
-    """Prints events as lines for a person, or as JSON for a program."""
-
-    def __init__(self, *, as_json: bool, quiet: bool) -> None:
-        self._as_json, self._quiet = as_json, quiet
-
-    def event(self, event: Event, *lines: str) -> None:
-        if self._as_json:
-            print(json.dumps(event.to_json()), flush=True)
-        elif not self._quiet:
-            for line in lines:
-                typer.echo(line)
-
-    def note(self, text: str) -> None:
-        self.event(Note(text), text)
-
-    def serving(self, event: Serving, *, printed: bool) -> None:
-        """Say where and who answers; a token from a file is not repeated."""
-        event = event if printed else replace(event, token="")
-        lines = [f"Page:   {event.url}/", f"OpenAI: {event.url}/v1"]
-        lines.append(f"Models: {', '.join(event.models) or 'none; start with a MODEL to get answers'}")
-        if event.generators:
-            lines.append(f"Drag:   {event.url}/#/drag ({', '.join(event.generators)})")
-        token = [f"Token:  {event.token} (send it as: Authorization: Bearer TOKEN)"] if event.token else []
-        self.event(event, *lines, *token, "Ctrl-C stops; SIGTERM lets running answers end first.")
-        if self._quiet and not self._as_json:
-            for line in token:  # which nobody could learn otherwise
-                typer.echo(line)
-
-
 def _load(
-    model: str, adapters: list[Path], *, quantize: str | None, device: str, capacity: Capacity, tell: _Teller
+    model: str, adapters: list[Path], *, quantize: str | None, device: str, capacity: Capacity, tell: Teller
 ) -> Service:
     from trimtab.core.device import pick, work_offline
     from trimtab.serve.loading import load_service
@@ -205,6 +134,11 @@ def _desks(generators: dict[str, Path] | None, device: str) -> Desks:
     return Desks(Generators(generators, device=pick(device)), home() / DRAGS)
 
 
+def _serving(url: str, service: Service | None, desks: Desks, token: str | None) -> Serving:
+    models = [] if service is None else service.names.all()
+    return Serving(url, models, token or "", list(desks.generators.folders()))
+
+
 def _quantization(folder: Path, adapters: list[Path], quantize: str | None) -> Quantization | None:
     """Choose the form of dense weights: as told, else as the adapters learned, else NF4."""
     from trimtab.models.config import read_model_config
@@ -229,34 +163,6 @@ def _open(address: str) -> None:
     import webbrowser
 
     threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # some browsers hold their caller up
-
-
-def _host_name(given: str) -> str:
-    """Give a name as browsers send it.
-
-    Raises:
-        UsageError: it has a scheme, a port or a path, which would never match.
-    """
-    from trimtab.serve.guard import name_of
-
-    name = name_of(given.lower())
-    if name.split() != [name] or name != given.lower().rstrip(".").removeprefix("[").removesuffix("]"):
-        raise UsageError(f"--allow-host {given}: allowed is a name alone, as in models.example.org.")
-    return name
-
-
-def _read_token(path: Path) -> str:
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--token-file {path}: cannot be read ({error}). Give a text file with the token.") from error
-    fits = LEAST_TOKEN_CHARACTERS <= len(token) <= MOST_TOKEN_CHARACTERS
-    if not (fits and token.isascii() and token.isprintable() and " " not in token):
-        raise UsageError(
-            f"--token-file {path}: holds {len(token)} characters; allowed are {LEAST_TOKEN_CHARACTERS} to "
-            f"{MOST_TOKEN_CHARACTERS} of printable ASCII without spaces. Write one: openssl rand -hex 32 > {path}"
-        )
-    return token
 
 
 def _runs_folder(runs: Path | None) -> Path | None:

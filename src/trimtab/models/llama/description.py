@@ -21,7 +21,8 @@ SIZES: Final = (
     "max_position_embeddings",
 )
 FULL: Final = "full_attention"
-UNUSUAL: Final = ("partial_rotary_factor", "original_max_position_embeddings")
+PARTIAL: Final = "partial_rotary_factor"
+UNUSUAL: Final = (PARTIAL, "original_max_position_embeddings")
 """What most configs leave out, or at 1."""
 
 
@@ -114,7 +115,7 @@ def _rope_parameters(config: Mapping[str, Any]) -> dict[str, Any] | None:
     if needed is None or not all(_is_number(found.get(key)) for key in needed) or found[BASE] <= 1:
         return None
     plain = all(value is None or isinstance(value, bool) or _is_number(value) for value in found.values())
-    return {KIND: kind, **found} if plain and not {*UNUSUAL[:1]} & found.keys() else None
+    return {KIND: kind, **found} if plain and PARTIAL not in found else None
 
 
 def _is_number(value: Any) -> bool:
