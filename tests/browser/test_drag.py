@@ -276,6 +276,30 @@ def test_a_reload_goes_on_with_the_same_drag(page):
     assert sha256(saved(page)) == after
 
 
+def test_points_that_were_set_and_not_pulled_survive_a_reload(page):
+    stroke(page, (10, 10), (50, 50))
+    step(page, times=1)
+    stroke(page, (30, 10), (40, 10))
+    before = points(page)
+    assert len(before) == 2
+    page.reload()
+    ready(page)
+    expect(page.locator(".drag-said")).to_have_text("2 points set. Start pulls them")
+    assert points(page) == before
+    step(page)
+    page.reload()
+    ready(page)
+    expect(page.locator(".drag-said")).to_contain_text("Paused after 1 step")
+
+
+def test_points_of_one_drag_are_not_shown_in_another(page):
+    stroke(page, (10, 10), (50, 50))
+    button(page, "Seed 3").click()
+    page.get_by_role("button", name="Seed 3", exact=True, pressed=True).wait_for()
+    ready(page)
+    assert points(page) == []
+
+
 def test_a_kept_drag_is_listed_opened_and_deleted(page):
     stroke(page, (10, 10), (50, 50))
     step(page, times=2)

@@ -1,6 +1,7 @@
 // The points of a drag: where each handle is, and where it is to go, in pixels of the picture.
 
 /** @typedef {{at: [number, number], to: [number, number], left: number|null, lost: boolean, arrived: boolean, added: boolean}} Point ``added`` by hand, and the server was not told */
+/** @typedef {{all: Point[], touched: boolean}} Draft */
 
 export class Points {
   constructor() {
@@ -63,6 +64,16 @@ export class Points {
     const index = this.all.findLastIndex(({ added }) => added);
     if (index >= 0) this.remove(index);
     return index >= 0;
+  }
+
+  /** What of them the server does not know. @returns {Draft} */
+  get draft() {
+    return { all: this.all, touched: this.touched };
+  }
+
+  /** Take up what was set before. @param {Draft} draft */
+  resume({ all, touched }) {
+    Object.assign(this, { all, touched });
   }
 
   /** Remember how they are now. @returns {() => void} makes them so again */

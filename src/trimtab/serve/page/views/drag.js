@@ -2,6 +2,7 @@
 
 import { call, failureOf, getJson } from "../api.js";
 import { h } from "../dom.js";
+import { Draft } from "../drag/draft.js";
 import { Exports } from "../drag/exports.js";
 import { keysOf } from "../drag/keys.js";
 import { Kept } from "../drag/kept.js";
@@ -38,8 +39,10 @@ class DragView {
     this.context = context;
     this.key = "";
     this.status = null;
+    this.fresh = true; // nothing was heard of the session yet
     this.points = new Points();
     this.mask = new Mask();
+    this.draft = new Draft();
     const edited = () => this.edited();
     this.stage = new Stage(this, { edited, painted: () => this.arrange(), missed: () => context.announce("Pull from the handle to its target"), chosen: () => this.list.show() });
     this.list = new PointList(this.points, { edited, chosen: () => this.stage.draw() });
@@ -153,6 +156,8 @@ class DragView {
   async greet(status) {
     this.fresh = false;
     this.pictures.reflect(status);
+    const draft = this.draft.of(this.key);
+    if (draft) this.points.resume(draft);
     this.mask.clear();
     this.mask.settle();
     this.context.entitle(`Drag ${status.generator} ${status.seed ?? ""}`);
@@ -229,6 +234,7 @@ class DragView {
   /** Make everything around the picture fit how things stand. */
   arrange() {
     const { status, points } = this;
+    if (!this.fresh) this.draft.keep(this.key, points);
     const changed = points.changed || (this.mask.changed && points.all.length > 0);
     this.transport.show(status, { count: points.all.length, changed });
     this.list.show();
