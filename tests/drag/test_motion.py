@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from trimtab.drag.motion import disc, motion_loss, step_vectors
+from trimtab.core.errors import RangeError
+from trimtab.drag.motion import check_discs, disc, motion_loss, step_vectors
 from trimtab.drag.sampling import Lattice, MapPart
 from trimtab.drag.settings import DragSettings
 
@@ -67,3 +68,10 @@ def test_only_the_places_one_step_on_are_changed():
     (grad,) = torch.autograd.grad(loss, part.values)
     assert grad.nonzero().tolist() == [[0, 16, 14]]
     assert math.copysign(1, grad[0, 16, 14].item()) == 1  # lowering what is there brings it nearer to what is here
+
+
+@pytest.mark.parametrize(("points", "most"), [(1, 255), (5, 113), (68, 30), (500, 10)])
+def test_discs_that_no_memory_holds_are_refused(points, most):
+    check_discs(points, float(most))
+    with pytest.raises(RangeError, match=f"radius_px {most + 1}: allowed for {points} points is 0 to {most}"):
+        check_discs(points, most + 1.0)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trimtab.core.errors import RangeError
 from trimtab.drag.mask import Mask
+from trimtab.drag.motion import check_discs
 from trimtab.drag.settings import DragSettings
 from trimtab.drag.track import check_places
 from trimtab.models.stylegan.generator import Generator
@@ -43,8 +44,8 @@ class Edit:
 
         Raises:
             RangeError: handles and targets are not as many, none or too many, or outside the picture; the settings name
-                features or groups that the generator lacks, or more places to look at than fit into memory; or the
-                mask is of another size.
+                features or groups that the generator lacks, more places to look at or larger discs than fit into
+                memory; or the mask is of another size.
         """
         if len(self.handles) != len(self.targets):
             given = f"{len(self.handles)} handles and {len(self.targets)} targets"
@@ -60,6 +61,7 @@ class Edit:
         if settings.free_groups > len(generator.groups):
             raise RangeError(f"free_groups {settings.free_groups}: allowed is 1 to {len(generator.groups)}.")
         check_places(settings)
+        check_discs(len(self.handles), settings.radius_px)
         if self.mask is not None and self.mask.movable.shape[0] != generator.resolution:
             raise RangeError(f"the mask has {self.mask.movable.shape[0]} rows; expected are {generator.resolution}.")
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
+from trimtab.core.errors import RangeError
 from trimtab.drag.sampling import MapPart
 from trimtab.drag.settings import DragSettings, Reduction
+
+MOST_PIXELS: Final = 1 << 18
+"""Under all discs together: of each, all channels of the map are in memory, several times."""
 
 
 def step_vectors(
@@ -28,6 +33,18 @@ def disc(radius_px: float) -> tuple[Float64[Tensor, " side"], Float64[Tensor, "s
     offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
     inside = offsets[:, None] ** 2 + offsets[None] ** 2 <= radius_px**2
     return offsets, inside.double()
+
+
+def check_discs(points: int, radius_px: float) -> None:
+    """Insist that the discs of an edit fit into memory.
+
+    Raises:
+        RangeError: they are too large for so many points.
+    """
+    side = 2 * math.floor(radius_px) + 1
+    if points * side**2 > MOST_PIXELS:
+        most = (math.isqrt(MOST_PIXELS // points) - 1) // 2
+        raise RangeError(f"radius_px {radius_px:g}: allowed for {points} points is 0 to {most}. Pull smaller discs.")
 
 
 def motion_loss(
