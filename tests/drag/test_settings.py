@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from trimtab.core.errors import RangeError
-from trimtab.drag.settings import PRESETS, DragSettings, preset, read_change, read_settings
+from trimtab.drag.settings import MANY_POINTS, PRESETS, DragSettings, preset, read_change, read_settings
 
 ALL = (4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -117,3 +119,11 @@ def test_a_single_setting_is_read_from_a_word(word, expected):
 def test_a_wrong_word_is_refused(word):
     with pytest.raises(RangeError, match=r"--set|unknown setting"):
         read_change(word)
+
+
+def test_many_points_are_pulled_along_plain_directions():
+    few, many = (named("trimtab", 1024, points=points) for points in (MANY_POINTS - 1, MANY_POINTS))
+    assert (few.directions, few.free_groups) == ("natural", 8)
+    assert (many.directions, many.free_groups) == ("plain", 6)
+    assert many == replace(few, directions="plain", lr=many.lr, free_groups=6)
+    assert many.lr < few.lr

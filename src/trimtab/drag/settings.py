@@ -15,6 +15,8 @@ Styles: TypeAlias = Literal["w+", "w"]
 Directions: TypeAlias = Literal["natural", "plain"]
 Distance: TypeAlias = Literal["straight", "coordinate"]
 
+MANY_POINTS: Final = 20
+"""That describe what they are on: the outline and the features of a face, say."""
 WORDS: Final[dict[str, tuple[str, ...]]] = {
     "norm": get_args(Norm),
     "loss": get_args(Reduction),
@@ -179,7 +181,8 @@ def preset(
         resolution: of the pictures.
         feature_sizes: of the generator; where it lacks the preset's own, the next lower one is taken.
         groups: of styles that the generator has; no more than these are free.
-        points: how many are dragged; the paper stops later for more than five.
+        points: how many are dragged; the paper stops later for more than five, and "trimtab" steps along plain
+            directions from ``MANY_POINTS`` on.
 
     Raises:
         RangeError: there is no preset of that name.
@@ -194,9 +197,14 @@ def preset(
     return replace(chosen, feature_size=fitting[-1], free_groups=min(chosen.free_groups, groups))
 
 
-def _trimtab(resolution: int, _points: int) -> DragSettings:
-    """Lengths shrink with the picture, but to nothing smaller than a pixel of it can tell."""
+def _trimtab(resolution: int, points: int) -> DragSettings:
+    """Lengths shrink with the picture, but to nothing smaller than a pixel of it can tell.
+
+    A few points leave open what a face is to be, and natural directions fill that in; many points say it themselves.
+    """
     base, scale = DragSettings(), resolution / 1024
+    if points >= MANY_POINTS:
+        base = replace(base, directions="plain", lr=3e-3, free_groups=6)
     return replace(
         base,
         feature_size=max(64, resolution // 16) if resolution >= 256 else 32,
