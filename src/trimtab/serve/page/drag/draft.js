@@ -22,13 +22,13 @@ export class Draft {
     }
   }
 
-  /** Give what was kept of a session. @returns {import("./points.js").Draft|null} */
-  of(key) {
+  /** Set the points of a session as they were kept. */
+  restore(key, points) {
     try {
       const kept = JSON.parse(sessionStorage.getItem(KEY));
-      return kept?.key === key ? kept.points : null;
+      if (kept?.key === key) points.resume(kept.points);
     } catch {
-      return null;
+      // There is no memory.
     }
   }
 }

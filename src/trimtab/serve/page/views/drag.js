@@ -39,7 +39,6 @@ class DragView {
     this.context = context;
     this.key = "";
     this.status = null;
-    this.fresh = true; // nothing was heard of the session yet
     this.points = new Points();
     this.mask = new Mask();
     this.draft = new Draft();
@@ -156,8 +155,7 @@ class DragView {
   async greet(status) {
     this.fresh = false;
     this.pictures.reflect(status);
-    const draft = this.draft.of(this.key);
-    if (draft) this.points.resume(draft);
+    this.draft.restore(this.key, this.points);
     this.mask.clear();
     this.mask.settle();
     this.context.entitle(`Drag ${status.generator} ${status.seed ?? ""}`);
@@ -234,7 +232,7 @@ class DragView {
   /** Make everything around the picture fit how things stand. */
   arrange() {
     const { status, points } = this;
-    if (!this.fresh) this.draft.keep(this.key, points);
+    if (this.key && !this.fresh) this.draft.keep(this.key, points);
     const changed = points.changed || (this.mask.changed && points.all.length > 0);
     this.transport.show(status, { count: points.all.length, changed });
     this.list.show();
