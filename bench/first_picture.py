@@ -17,18 +17,18 @@ import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
 from _table import print_table
+from _waits import Wait, median_waits
 
 COLUMNS = ("way", "seconds", "of them before the first line", "goal")
 GOAL = "<= 6"
@@ -46,8 +46,8 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as temporary, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         ways = {
-            "trimtab demo drag, in the page": lambda _: on_the_page(given.trimtab, browser.new_page()),
-            "trimtab drag face, before.png": lambda number: in_a_folder(given.trimtab, Path(temporary, str(number))),
+            "trimtab demo drag, in the page": lambda: on_the_page(given.trimtab, browser.new_page()),
+            "trimtab drag face, before.png": lambda: in_a_folder(given.trimtab, Path(mkdtemp(dir=temporary))),
         }
         rows = measure(ways, given.rounds)
         browser.close()
@@ -56,17 +56,12 @@ def main(argv: list[str]) -> None:
         given.json.write_text(json.dumps(rows, indent=1))
 
 
-def measure(ways: dict[str, Callable[[int], tuple[float, float]]], rounds: int) -> list[dict[str, Any]]:
+def measure(ways: dict[str, Wait], rounds: int) -> list[dict[str, Any]]:
     """Give a row for each way."""
-    waits: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-    for number in range(rounds + 1):
-        for way, wait in ways.items():
-            waits[way].append(wait(number))
-    rows = []
-    for way, pairs in waits.items():
-        line, picture = (round(statistics.median(column), 2) for column in zip(*pairs[1:], strict=True))
-        rows.append({"way": way, "seconds": picture, "of them before the first line": line, "goal": GOAL})
-    return rows
+    return [
+        {"way": way, "seconds": round(picture, 2), "of them before the first line": round(line, 2), "goal": GOAL}
+        for way, (line, picture) in median_waits(ways, rounds).items()
+    ]
 
 
 def on_the_page(trimtab: str, page: Page) -> tuple[float, float]:

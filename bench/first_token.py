@@ -13,15 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from _table import print_table
+from _waits import median_waits
 
 COLUMNS = ("side", "seconds", "of them before the first line", "goal")
 LINE = "What is a rudder?"
@@ -78,13 +79,8 @@ def commands(temporary: Path, trimtab: str, model: str) -> dict[str, list[str]]:
 
 def measure(sides: dict[str, list[str]], rounds: int) -> list[dict[str, Any]]:
     """Give a row for each side."""
-    waits: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
-    for _ in range(rounds + 1):
-        for side, command in sides.items():
-            waits[side].append(wait(command))
     rows = []
-    for side, pairs in waits.items():
-        ready, first = (statistics.median(column) for column in zip(*pairs[1:], strict=True))
+    for side, (ready, first) in median_waits({side: partial(wait, sides[side]) for side in sides}, rounds).items():
         goal = "<= 5" if side == "trimtab chat" else ""
         rows.append(
             {"side": side, "seconds": round(first, 2), "of them before the first line": round(ready, 2), "goal": goal}
