@@ -84,8 +84,8 @@ def test_windows_give_the_path_of_the_whole_map(handles):
         frames = drag(engine, 5)
         assert (engine.features(frames[-1]).window is not None) == windowed
         ends.append(frames[-1])
-    torch.testing.assert_close(ends[0].points, ends[1].points, atol=1e-3, rtol=0)
-    torch.testing.assert_close(ends[0].offsets, ends[1].offsets, atol=1e-4, rtol=0)
+    torch.testing.assert_close(ends[0].points, ends[1].points, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ends[0].offsets, ends[1].offsets, atol=1e-6, rtol=0)
 
 
 def test_a_mask_needs_the_whole_map():

@@ -72,7 +72,8 @@ class Engine:
             generator: frozen.
             start: styles before the drag.
             edit: what to do.
-            windowed: compute only what the points need where there is no mask; a step is the same but for rounding.
+            windowed: compute only what the points need where there is no mask; steps are the same, to the bit wherever
+                the convolutions of a part are.
             shown: what is shown before the drag, where masks of earlier edits kept something that its styles do not
                 make; the drag then changes that.
 

@@ -113,8 +113,7 @@ class Convolution(nn.Module):
         return activate(y.add_(self.shift), self.clamp)
 
     def _scaled(self, x: Tensor, style: Tensor, scale: Tensor) -> Tensor:
-        y = self._convolve(x * style[:, :, None, None], self.weight, groups=1)
-        return y * scale[:, :, None, None]
+        return scaled(self._convolve(scaled(x, style), self.weight, groups=1), scale)
 
     def _scaled_weights(self, x: Tensor, style: Tensor, scale: Tensor) -> Tensor:
         batch, channels, rows, columns = x.shape
@@ -179,6 +178,36 @@ class _Activation(torch.autograd.Function):
 def activate(x: Float[Tensor, "*shape"], clamp: float | None = None) -> Float[Tensor, "*shape"]:
     """Apply leaky ReLU and clamp, in the memory of ``x``."""
     result: Tensor = _Activation.apply(x, clamp)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Scaled(torch.autograd.Function):
+    """A product whose gradient to one side is summed in float64."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, by: Tensor) -> Tensor:
+        ctx.save_for_backward(x, by)
+        return x * by[:, :, None, None]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+        x, by = ctx.saved_tensors
+        to_x, to_by = ctx.needs_input_grad
+        return (
+            grad * by[:, :, None, None] if to_x else None,
+            (grad * x).sum(dim=(2, 3), dtype=torch.float64).to(by) if to_by else None,
+        )
+
+
+def scaled(
+    x: Float[Tensor, "batch channels rows columns"], by: Float[Tensor, "batch channels"]
+) -> Float[Tensor, "batch channels rows columns"]:
+    """Scale each channel.
+
+    Gradients to the numbers are summed in float64 and then rounded: pixels outside a window, which add nothing, change
+    the order in which the others are summed, but not the bits that are left.
+    """
+    result: Tensor = _Scaled.apply(x, by)  # type: ignore[no-untyped-call]
     return result
 
 
