@@ -92,7 +92,7 @@ def test_a_session_of_the_old_format_is_taken_up_and_saved_in_the_new(tmp_path):
     save(made, tmp_path)
     latents_path(tmp_path, read_recipe(tmp_path / RECIPE_NAME)).rename(tmp_path / "latents.safetensors")
     document = json.loads((tmp_path / RECIPE_NAME).read_text())
-    del document["latents_sha256"], document["edits"][0]["mask_file_sha256"]
+    del document["latents_sha256"], document["edits"][0]["mask_file_sha256"], document["edits"][0]["strengths"]
     (tmp_path / RECIPE_NAME).write_text(json.dumps(document | {"format": 1}))
     again, _ = load_session(tmp_path, net())
     assert same(again.frame, made.frame)
@@ -179,7 +179,7 @@ def change(folder, **changes) -> None:
 
 
 WRONG = [
-    ({"format": 3}, "format 3; known are 1 and 2"),
+    ({"format": 4}, "format 4; known are 1 to 3"),
     ({"extra": 1}, "extra"),
     ({"place": [0]}, "place"),
     ({"edits": [{}]}, "settings"),

@@ -17,7 +17,6 @@ from PIL import Image
 import live_drag
 from live_drag import NAME, dragging, export, line
 from serving import eventually
-from trimtab.core.errors import RangeError
 from trimtab.drag.invert.align import open_photo
 from trimtab.drag.invert.settings import InvertSettings
 from trimtab.drag.invert.stored import WORKING_NAME
@@ -198,33 +197,27 @@ def test_its_recipe_names_the_photo_and_makes_the_latent_again(running, root, in
     assert again.w_plus.numpy().tobytes() == latent[-again.w_plus.numel() * 4 :]
 
 
-def test_a_recipe_of_several_strengths_says_that_it_does_not_make_them_again(running, root, inverted):
+def test_a_recipe_of_several_strengths_makes_the_latent_again(running, root, inverted):
     key, _ = inverted
-    generator = load_generator(root / NAME)
     with line(running, key) as page:
         page.open()
         page.say(do="go_to", moment=0)
         page.say(do="step", points=[[30.0, 30.0, 50.0, 50.0]])
-        assert page.until(lambda parcel: (parcel["moments"], parcel["step"]) == (3, 1))["portrait"]["replays"]
+        page.until(lambda parcel: (parcel["moments"], parcel["step"]) == (3, 1))
         page.say(do="strength", value=0.5)
-        changed = page.until(lambda parcel: parcel["portrait"]["strength"] == 0.5)
-        assert not changed["portrait"]["replays"]
-        recipe = json.loads(export(running, key, "recipe.json"))
-        assert (recipe["start"]["photo"]["found_with"], recipe["start"]["photo"]["strength"]) == ([1.0], 0.5)
-        with pytest.raises(RangeError, match="strengths 1 of the photo's adapter"):
-            replay(root / "drags" / key, generator)
-        page.say(do="strength", value=1.0)
-        assert page.until(lambda parcel: parcel["portrait"]["strength"] == 1.0)["portrait"]["replays"]
-        page.say(do="strength", value=0.5)
+        page.until(lambda parcel: parcel["portrait"]["strength"] == 0.5)
         page.say(do="step")
         page.until(lambda parcel: parcel["step"] == 2)
-        assert json.loads(export(running, key, "recipe.json"))["start"]["photo"]["found_with"] == [1.0, 0.5]
-        page.say(do="go_to", moment=0)
-        page.say(do="step", points=[[30.0, 30.0, 50.0, 50.0]])
-        assert page.until(lambda parcel: (parcel["moments"], parcel["step"]) == (3, 1))["portrait"]["replays"]
         page.say(do="strength", value=1.0)
+        page.until(lambda parcel: parcel["portrait"]["strength"] == 1.0)
+        recipe = json.loads(export(running, key, "recipe.json"))
+        assert recipe["edits"][0]["strengths"] == [[1.0, 1], [0.5, 1]]
+        assert recipe["start"]["photo"]["strength"] == 1.0
+        again = replay(root / "drags" / key, load_generator(root / NAME))
+        latent = export(running, key, "latent.safetensors")
+        assert again.w_plus.numpy().tobytes() == latent[-again.w_plus.numel() * 4 :]
         page.say(do="go_to", moment=0)
-        page.until(lambda parcel: parcel["portrait"]["strength"] == 1.0 and parcel["moment"] == 0)
+        page.until(lambda parcel: parcel["moment"] == 0)
 
 
 def test_its_adapter_is_saved(running, root, inverted):

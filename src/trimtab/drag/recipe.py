@@ -15,9 +15,13 @@ from trimtab.store.documents import read_object
 from trimtab.store.durable import write_bytes
 
 RECIPE_NAME: Final = "recipe.json"
-FORMAT: Final = 2
-OLD_FORMAT: Final = 1
-"""Its latents lie in a file whose name says nothing of what is in it, and no hash is known of them."""
+FORMAT: Final = 3
+NAMELESS: Final = 1
+"""A format whose latents lie in a file whose name says nothing of what is in it, and no hash is known of them."""
+MIXED: Final = 2
+"""A format that tells with which strengths of an adapter steps were taken, but not which steps."""
+UNKNOWN: Final = -1.0
+"""Strength of such steps, where there were several."""
 MOST_BYTES: Final = 1 << 24
 REMEDY: Final = "Write it anew with trimtab drag, or choose another --out."
 
@@ -29,17 +33,14 @@ class PhotoStart:
     Attributes:
         photo_sha256: of the photo's file.
         square: centre, side and angle of what was cut out of it.
-        strength: of the adapter.
+        strength: of the adapter, as it was set last.
         adapter_sha256: of the adapter's file.
-        found_with: strengths that were set while steps were taken. With any other than ``strength`` among them, the
-            recipe does not make these steps again; a session in a folder is taken up all the same.
     """
 
     photo_sha256: str
     square: tuple[float, ...]
     strength: float
     adapter_sha256: str
-    found_with: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class EditRecipe:
         settings: how.
         mask_sha256: of the mask's pixels; empty where there is none.
         steps: how many were taken.
-        mask_file_sha256: of the file with the mask; empty where there is none, and in a recipe of ``OLD_FORMAT``.
+        strengths: of the photo's adapter, with how many steps in a row were taken with each; 1 where there is no photo.
+        mask_file_sha256: of the file with the mask; empty where there is none, and in a recipe of ``NAMELESS``.
     """
 
     handles: tuple[Point, ...]
@@ -77,7 +79,17 @@ class EditRecipe:
     settings: DragSettings
     mask_sha256: str
     steps: int
+    strengths: tuple[tuple[float, int], ...]
     mask_file_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse strengths that are not those of all steps.
+
+        Raises:
+            RangeError: they are of more or fewer.
+        """
+        if (told := sum(count for _, count in self.strengths)) != self.steps:
+            raise RangeError(f"strengths are those of {told} steps, and {self.steps} were taken.")
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,7 @@ class Recipe:
         edits: in order.
         place: take and frame where the session is; empty before the first edit.
         surroundings: what the bits depend on besides: threads, version of torch, device.
-        latents_sha256: of the file with every step's numbers; empty in a recipe of ``OLD_FORMAT``.
+        latents_sha256: of the file with every step's numbers; empty in a recipe of ``NAMELESS``.
     """
 
     generator: str
@@ -123,27 +135,30 @@ def read_recipe(path: Path) -> Recipe:
         FormatError: it is damaged or of another version.
     """
     document = read_object(path, most_bytes=MOST_BYTES, remedy=REMEDY)
-    if (found := document.pop("format", None)) not in (OLD_FORMAT, FORMAT):
-        raise FormatError(path, f"has the format {found!r:.40}; known are {OLD_FORMAT} and {FORMAT}", remedy=REMEDY)
+    if (found := document.pop("format", None)) not in (NAMELESS, MIXED, FORMAT):
+        raise FormatError(path, f"has the format {found!r:.40}; known are {NAMELESS} to {FORMAT}", remedy=REMEDY)
     try:
-        start, edits = document.pop("start"), [_dict(edit) for edit in _list(document.pop("edits"))]
-        if found == OLD_FORMAT:
+        start, edits = _dict(document.pop("start")), [_dict(edit) for edit in _list(document.pop("edits"))]
+        if found == NAMELESS:
             document["latents_sha256"] = ""
-            if isinstance(start, dict) and isinstance(start.get("photo"), dict):
-                start["photo"]["found_with"] = []
-            for edit in edits:
-                edit["mask_file_sha256"] = ""
-        return _read(
-            Recipe,
-            document,
-            start=_read_start(_dict(start)),
-            edits=tuple(map(_read_edit, edits)),
-        )
+            edits = [edit | {"mask_file_sha256": ""} for edit in edits]
+        if found != FORMAT:
+            strength = _only_strength(start)
+            edits = [edit | {"strengths": [[strength, edit["steps"]]]} for edit in edits]
+        return _read(Recipe, document, start=_read_start(start), edits=tuple(map(_read_edit, edits)))
     except (KeyError, TypeError, RangeError) as error:
         raise FormatError(path, f"is no recipe of a drag ({error!s:.200})", remedy=REMEDY) from error
 
 
 Value = TypeVar("Value", PhotoStart, Start, EditRecipe, Recipe)
+
+
+def _only_strength(start: dict[str, Any]) -> float:
+    """Give the strength that the photo's adapter had in all steps, as older formats have it, and take it from there."""
+    if (photo := start.get("photo")) is None:
+        return 1.0
+    set_ = _list(_dict(photo).pop("found_with", [])) or [photo["strength"]]
+    return float(set_[0]) if len(set_) == 1 else UNKNOWN
 
 
 def _read_start(document: dict[str, Any]) -> Start:
@@ -154,7 +169,8 @@ def _read_start(document: dict[str, Any]) -> Start:
 def _read_edit(document: dict[str, Any]) -> EditRecipe:
     settings = read_settings(_dict(document.pop("settings")))
     points = {name: tuple(_point(point) for point in _list(document.pop(name))) for name in ("handles", "targets")}
-    return _read(EditRecipe, document, settings=settings, **points)
+    strengths = tuple(_strength(pair) for pair in _list(document.pop("strengths")))
+    return _read(EditRecipe, document, settings=settings, strengths=strengths, **points)
 
 
 CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
@@ -167,7 +183,6 @@ CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "photo_sha256": lambda value: isinstance(value, str),
     "adapter_sha256": lambda value: isinstance(value, str),
     "square": lambda value: isinstance(value, list) and len(value) == 4 and all(type(v) in (int, float) for v in value),
-    "found_with": lambda value: isinstance(value, list) and all(type(part) in (int, float) for part in value),
     "strength": lambda value: type(value) in (int, float),
     "seed": lambda value: value is None or type(value) is int,
     "truncation": lambda value: type(value) in (int, float),
@@ -191,6 +206,12 @@ def _point(value: Any) -> Point:
     if not (isinstance(value, list) and len(value) == 2 and all(type(part) in (int, float) for part in value)):
         raise TypeError(f"a point is {value!r:.60}")
     return float(value[0]), float(value[1])
+
+
+def _strength(value: Any) -> tuple[float, int]:
+    if not (isinstance(value, list) and len(value) == 2 and type(value[0]) in (int, float) and type(value[1]) is int):
+        raise TypeError(f"a strength with its steps is {value!r:.60}")
+    return float(value[0]), value[1]
 
 
 def _dict(value: Any) -> dict[str, Any]:

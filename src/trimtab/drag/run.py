@@ -112,7 +112,8 @@ def run(request: DragRequest) -> Job:
             yield Result({"out": str(request.out), **portrait.values()})
             return
         assert begin is not None
-        work = _Work(request, begin[1], Session(generator, begin[0]), edit)
+        strength = 1.0 if request.photo is None else request.photo.strength
+        work = _Work(request, begin[1], Session(generator, begin[0], strength=strength), edit)
         work.reached = {} if portrait is None else portrait.values()
         if not (request.out / RECIPE_NAME).is_file():
             yield work.before()  # first of all, so that there is something to look at
@@ -161,6 +162,7 @@ class _Work:
             and take.edit.handles == self.edit.handles
             and take.edit.targets == self.edit.targets
             and hash_mask(take.edit.mask) == hash_mask(self.edit.mask)
+            and set(take.strengths) <= {session.strength}
             for take in session.takes
         ]
         if recipe.start != self.start or same != [True]:

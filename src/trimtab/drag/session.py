@@ -26,12 +26,14 @@ class Take:
         engine: what does it.
         frames: its moments.
         shown: what was shown when it began; None where that is what the styles make, since no mask had kept anything.
+        strengths: of the adapter that the generator wore, for each step.
     """
 
     edit: Edit
     engine: Engine
     frames: list[Frame] = field(default_factory=list)
     shown: Features | None = None
+    strengths: list[float] = field(default_factory=list)
 
     @property
     def keeps(self) -> bool:
@@ -52,13 +54,19 @@ class Session:
 
     Attributes:
         generator: frozen.
+        strength: of the adapter that it wears; 1 where it wears none.
         start: styles of the picture before any edit.
         takes: edits in order, those that were undone but not yet replaced among them.
         place: where the session is; None before the first edit.
     """
 
     def __init__(
-        self, generator: Generator, start: Float32[Tensor, "1 styles width"], *, windowed: bool = True
+        self,
+        generator: Generator,
+        start: Float32[Tensor, "1 styles width"],
+        *,
+        windowed: bool = True,
+        strength: float = 1.0,
     ) -> None:
         """Begin with a picture.
 
@@ -66,8 +74,9 @@ class Session:
             generator: frozen.
             start: styles of the picture.
             windowed: compute only what the points need where nothing else is needed.
+            strength: of the adapter that the generator wears.
         """
-        self.generator, self.start, self.windowed = generator, start, windowed
+        self.generator, self.start, self.windowed, self.strength = generator, start, windowed, strength
         self.takes: list[Take] = []
         self.place: Place | None = None
         self._start_picture: Tensor | None = None
@@ -115,11 +124,25 @@ class Session:
         self.place = Place(len(self.takes) - 1, 0)
         return self.frame
 
-    def take_up(self, frames: Sequence[Frame]) -> None:
-        """Take over moments of the edit at work that are known already, and go to the last of them."""
+    def take_up(self, frames: Sequence[Frame], strengths: Sequence[float]) -> None:
+        """Take over moments of the edit at work that are known already, and go to the last of them.
+
+        Args:
+            frames: the first one before any step.
+            strengths: of the adapter, for each step.
+        """
         assert self.place is not None
-        self.take.frames = list(frames)
+        self.take.frames, self.take.strengths = list(frames), list(strengths)
         self.place = Place(self.place.take, len(frames) - 1)
+
+    def under(self, generator: Generator, strength: float) -> Session:
+        """Give a session of the same moments whose generator wears its adapter with another strength."""
+        other = Session(generator, self.start, windowed=self.windowed, strength=strength)
+        for take in self.takes:
+            other.begin(take.edit)
+            other.take_up(take.frames, take.strengths)
+        other.place = self.place
+        return other
 
     def advance(self) -> Frame:
         """Take one step of the edit at work; steps that were undone are forgotten.
@@ -133,6 +156,7 @@ class Session:
         frame = take.engine.advance(self.frame)
         self._forget_what_follows()
         take.frames.append(frame)
+        take.strengths.append(self.strength)
         self.place = Place(here.take, here.frame + 1)
         return frame
 
@@ -231,4 +255,5 @@ class Session:
             self.takes.clear()
             return
         del self.takes[self.place.take + 1 :]
-        del self.takes[self.place.take].frames[self.place.frame + 1 :]
+        del self.take.frames[self.place.frame + 1 :]
+        del self.take.strengths[self.place.frame :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,8 +16,8 @@ from trimtab.drag.edit import Edit
 from trimtab.drag.mask import Mask, read_mask
 from trimtab.drag.packing import PACKED, REMEDY, pack, unpack
 from trimtab.drag.picture import STORED_FORMATS, write_grey
-from trimtab.drag.recipe import RECIPE_NAME, EditRecipe, Recipe, Start, read_recipe, write_recipe
-from trimtab.drag.session import Place, Session
+from trimtab.drag.recipe import RECIPE_NAME, UNKNOWN, EditRecipe, Recipe, Start, read_recipe, write_recipe
+from trimtab.drag.session import Place, Session, Take
 from trimtab.models.stylegan.adapter import adapted, read_adapter
 from trimtab.models.stylegan.generator import Generator, latent_of_seed
 from trimtab.store.durable import hash_file, write_bytes
@@ -90,15 +91,16 @@ def recipe_of(session: Session, start: Start, *, generator: str) -> Recipe:
         start: where its picture came from.
         generator: what a person calls it.
     """
-    edits = tuple(
-        EditRecipe(
-            take.edit.handles, take.edit.targets, take.edit.settings, hash_mask(take.edit.mask), len(take.frames) - 1
-        )
-        for take in session.takes
-    )
     place = () if session.place is None else (session.place.take, session.place.frame)
     here = surroundings(session.start.device)
+    edits = tuple(map(_edit_recipe, session.takes))
     return Recipe(generator, session.generator.card_sha256, start, edits, place, here)
+
+
+def _edit_recipe(take: Take) -> EditRecipe:
+    edit, steps = take.edit, len(take.frames) - 1
+    strengths = tuple((strength, len(list(same))) for strength, same in itertools.groupby(take.strengths))
+    return EditRecipe(edit.handles, edit.targets, edit.settings, hash_mask(edit.mask), steps, strengths)
 
 
 def save_session(folder: Path, session: Session, recipe: Recipe) -> None:
@@ -130,8 +132,16 @@ def latents_path(folder: Path, recipe: Recipe) -> Path:
     return folder / (f"latents-{digest[:12]}.safetensors" if digest else OLD_LATENTS_NAME)
 
 
-def load_session(folder: Path, generator: Generator, *, windowed: bool = True) -> tuple[Session, Recipe]:
+def load_session(
+    folder: Path, generator: Generator, *, windowed: bool = True, strength: float | None = None
+) -> tuple[Session, Recipe]:
     """Take up a session where it was saved.
+
+    Args:
+        folder: of the session.
+        generator: wearing the adapter of the session's photo, where it began with one.
+        windowed: see ``Session``.
+        strength: with which it wears it; None is that of the recipe.
 
     Raises:
         FormatError: a file is damaged, or the files do not belong together.
@@ -141,12 +151,14 @@ def load_session(folder: Path, generator: Generator, *, windowed: bool = True) -
     recipe = read_recipe(folder / RECIPE_NAME)
     _check_generator(recipe, generator)
     file = _open_latents(folder, recipe)
-    session = Session(generator, _read_start(file, recipe.start, generator), windowed=windowed)
+    strength = _strength(recipe.start) if strength is None else strength
+    session = Session(generator, _read_start(file, recipe.start, generator), windowed=windowed, strength=strength)
     for index, edit in enumerate(recipe.edits):
         session.begin(_edit(folder, edit, generator.resolution))
         frames = unpack({name: file.load(f"{index}.{name}") for name in PACKED}, session.frame, file.path)
-        # In the old format, a crash between both files left frames that the recipe did not know, or the reverse.
-        session.take_up(frames)
+        # In the oldest format, a crash between both files left frames that the recipe did not know, or the reverse.
+        unknown = [strength] * (len(frames) - 1)
+        session.take_up(frames, [*_strengths(edit), *unknown][: len(unknown)])
     _go_to_place(session, recipe)
     return session, recipe
 
@@ -162,32 +174,51 @@ def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Sess
     Raises:
         MissingError: the adapter of its photo is gone.
         FormatError: the recipe, the latent or the adapter is damaged.
-        RangeError: the recipe is of another generator, or its steps were found with several strengths of an adapter.
+        RangeError: the recipe is of another generator, or is too old to tell with which strength of the adapter each
+            step was taken.
     """
     recipe = read_recipe(folder / RECIPE_NAME)
     _check_generator(recipe, generator)
     _check_strengths(recipe)
-    generator = dressed(folder, recipe.start, generator)
+    bare, generator = generator, dressed(folder, recipe.start, generator)
     if recipe.start.seed is None:
         start = _read_start(_open_latents(folder, recipe), recipe.start, generator)
     else:
         start = start_styles(generator, recipe.start)
-    session = Session(generator, start, windowed=windowed)
+    session = Session(generator, start, windowed=windowed, strength=_strength(recipe.start))
     for edit in recipe.edits:
         session.begin(_edit(folder, edit, generator.resolution))
-        for _ in range(edit.steps):
-            session.advance()
+        for strength, steps in edit.strengths:
+            session = _with_strength(session, strength, folder, recipe.start, bare)
+            for _ in range(steps):
+                session.advance()
+    session = _with_strength(session, _strength(recipe.start), folder, recipe.start, bare)
     _go_to_place(session, recipe)
     return session
 
 
+def _with_strength(session: Session, strength: float, folder: Path, start: Start, bare: Generator) -> Session:
+    """Give a session whose photo's adapter has a strength: itself, where it has that already."""
+    if strength == session.strength or start.photo is None:
+        return session
+    start = replace(start, photo=replace(start.photo, strength=strength))
+    return session.under(dressed(folder, start, bare), strength)
+
+
+def _strength(start: Start) -> float:
+    return 1.0 if start.photo is None else start.photo.strength
+
+
+def _strengths(recipe: EditRecipe) -> list[float]:
+    """Give the strength of each step."""
+    return [strength for strength, steps in recipe.strengths for _ in range(steps)]
+
+
 def _check_strengths(recipe: Recipe) -> None:
-    photo = recipe.start.photo
-    if photo is not None and any(strength != photo.strength for strength in photo.found_with):
-        found = ", ".join(f"{strength:g}" for strength in photo.found_with)
+    if any(strength == UNKNOWN for edit in recipe.edits for strength, _ in edit.strengths):
         raise RangeError(
-            f"the steps were found with the strengths {found} of the photo's adapter, so the recipe alone does not "
-            "make them again. Take up the session from its folder instead."
+            "the steps were taken with several strengths of the photo's adapter, and the recipe, which is of an older "
+            "format, does not tell which. Take up the session from its folder instead."
         )
 
 

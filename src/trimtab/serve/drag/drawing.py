@@ -46,7 +46,7 @@ class Drawing:
 
     def __init__(self, loaded: Loaded, start: Start, session: Session, portrait: Portrait | None = None) -> None:
         """Take a session as it is; its last mask stays in use."""
-        self.loaded, self.start, self.session, self.portrait = loaded, start, session, portrait
+        self.loaded, self.start, self.session, self.portrait = loaded, _under(start, session), session, portrait
         self.mask: Mask | None = session.takes[-1].edit.mask if session.takes else None
 
     @property
@@ -78,20 +78,7 @@ class Drawing:
             RangeError: no edit was begun, or no point can be pulled.
             NonFiniteError: the gradient is no number.
         """
-        anew = self.session.place is not None and self.session.place == Place(0, 0)
         self.session.advance()
-        if self.portrait is None or (photo := self.start.photo) is None:
-            return
-        found = () if anew else photo.found_with
-        if self.portrait.strength not in found:
-            found = (*found, self.portrait.strength)
-        self.start = replace(self.start, photo=replace(photo, found_with=found))
-
-    @property
-    def replays(self) -> bool:
-        """Whether the recipe makes every step again: not with steps of several strengths of a photo's adapter."""
-        photo = self.start.photo
-        return photo is None or all(strength == photo.strength for strength in photo.found_with)
 
     def go_on(self) -> None:
         """Let an edit that ended at its limit of steps take as many again.
@@ -111,12 +98,8 @@ class Drawing:
 
     def exchange(self, generator: Generator, portrait: Portrait) -> None:
         """Go on with the same generator under another adapter; every moment stays."""
-        session = Session(generator, self.session.start)
-        for take in self.session.takes:
-            session.begin(take.edit)
-            session.take_up(take.frames)
-        session.place = self.session.place
-        self.session, self.portrait = session, portrait
+        self.session, self.portrait = self.session.under(generator, portrait.strength), portrait
+        self.start = _under(self.start, self.session)
 
     @property
     def end(self) -> str:
@@ -201,12 +184,12 @@ class Drawing:
             for handle, target, place, far, gone in rows
         ]
 
-    def _portrait(self) -> dict[str, float | bool] | None:
+    def _portrait(self) -> dict[str, float] | None:
         if self.portrait is None:
             return None
         found = self.portrait.inversion
         reached = {"psnr_db": found.psnr_db, "psnr_styles_db": found.psnr_styles_db}
-        return {"strength": self.portrait.strength, "replays": self.replays, **reached}
+        return {"strength": self.portrait.strength, **reached}
 
     def _settings(self, points: int) -> DragSettings:
         return preset(
@@ -216,3 +199,8 @@ class Drawing:
             groups=len(self.generator.groups),
             points=points,
         )
+
+
+def _under(start: Start, session: Session) -> Start:
+    """Let a start tell the strength that its photo's adapter has now."""
+    return start if start.photo is None else replace(start, photo=replace(start.photo, strength=session.strength))

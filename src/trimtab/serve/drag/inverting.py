@@ -40,8 +40,8 @@ def open_portrait(desk: Desk, loaded: Loaded, facts: Facts, settings: InvertSett
         generator = adapted(loaded.generator, inversion.adapter, facts.strength)
         if (folder / RECIPE_NAME).is_file():
             return desk.kept.load(loaded, portrait, generator)
-        start = start_of(folder, inversion, facts)
-        return Drawing(loaded, start, Session(generator, inversion.w_plus), portrait)
+        session = Session(generator, inversion.w_plus, strength=facts.strength)
+        return Drawing(loaded, start_of(folder, inversion, facts), session, portrait)
 
 
 def _found(desk: Desk, loaded: Loaded, settings: InvertSettings) -> Inversion:

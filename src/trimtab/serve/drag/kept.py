@@ -102,7 +102,8 @@ class KeptFolder:
         """
         self.hold()
         with _told_to_whoever_looks_on():
-            session, recipe = load_session(self.path, generator or loaded.generator)
+            strength = None if portrait is None else portrait.strength
+            session, recipe = load_session(self.path, generator or loaded.generator, strength=strength)
         return Drawing(loaded, recipe.start, session, portrait)
 
     def close(self) -> None:

@@ -106,23 +106,19 @@ def strengthen(folder: Path, drawing: Drawing, strength: float) -> None:
     generator: Generator = adapted(drawing.loaded.generator, portrait.inversion.adapter, strength)
     facts = replace(read_facts(folder) or Facts(drawing.loaded.name), strength=strength)
     drawing.exchange(generator, Portrait(portrait.inversion, strength))
-    drawing.start = start_of(folder, portrait.inversion, facts, drawing.start.photo)
     write_facts(folder, facts)
 
 
-def start_of(folder: Path, inversion: Inversion, facts: Facts, known: PhotoStart | None = None) -> Start:
+def start_of(folder: Path, inversion: Inversion, facts: Facts) -> Start:
     """Say what a portrait's picture is of, as a recipe has it.
 
     Args:
         folder: of the session.
         inversion: of the photo.
         facts: what is written about it.
-        known: what was said before its strength was changed.
     """
     adapter = hash_file(folder / FOLDER / ADAPTER_NAME).sha256
-    photo = PhotoStart(
-        facts.photo_sha256, facts.square, facts.strength, adapter, () if known is None else known.found_with
-    )
+    photo = PhotoStart(facts.photo_sha256, facts.square, facts.strength, adapter)
     return Start(None, 1.0, hash_tensor(inversion.w_plus), photo)
 
 

@@ -42,7 +42,7 @@ export class Photo {
     if (!portrait) return;
     if (document.activeElement !== this.strength) this.strength.value = portrait.strength;
     this.drawn.textContent = Number(this.strength.value).toFixed(2);
-    this.near.textContent = `${portrait.psnr_db.toFixed(1)} dB to the photo; ${portrait.psnr_styles_db.toFixed(1)} dB without the adapter.${portrait.replays ? "" : " Steps were found with another strength: the recipe does not make them again."}`;
+    this.near.textContent = `${portrait.psnr_db.toFixed(1)} dB to the photo; ${portrait.psnr_styles_db.toFixed(1)} dB without the adapter.`;
   }
 
   change() {
