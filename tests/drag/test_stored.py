@@ -186,6 +186,7 @@ WRONG = [
     ({"edits": 7}, "list"),
     ({"start": {"seed": "x", "truncation": 1, "latent_sha256": ""}}, "seed"),
     ({"start": {"seed": 1, "truncation": 1}}, "latent_sha256"),
+    ({"start": {"seed": 1, "truncation": float("nan"), "latent_sha256": ""}}, "truncation is nan"),
 ]
 
 
@@ -203,6 +204,17 @@ def test_an_unknown_setting_in_a_recipe_is_named(tmp_path):
     document["edits"][0]["settings"]["radius"] = 3
     change(tmp_path, edits=document["edits"])
     with pytest.raises(FormatError, match="radius_px"):
+        read_recipe(tmp_path / RECIPE_NAME)
+
+
+@pytest.mark.parametrize("name", ["handles", "targets"])
+@pytest.mark.parametrize("point", [[float("inf"), 0], [True, 0], ["1", 0], [1], 7])
+def test_points_in_a_recipe_are_read_strictly(tmp_path, name, point):
+    save(session(steps=1), tmp_path)
+    document = json.loads((tmp_path / RECIPE_NAME).read_text())
+    document["edits"][0][name] = [point]
+    change(tmp_path, edits=document["edits"])
+    with pytest.raises(FormatError, match="is no recipe of a drag"):
         read_recipe(tmp_path / RECIPE_NAME)
 
 

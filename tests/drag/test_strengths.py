@@ -118,6 +118,24 @@ def test_an_older_recipe_of_one_strength_that_was_changed_after_all_steps_is_mad
     assert same(replay(tmp_path, net()).frame, made.frame)
 
 
+@pytest.mark.parametrize("found_with", ["1.0", [None], ["much"], [[]]])
+def test_an_older_recipe_is_read_strictly(tmp_path, found_with):
+    save(stepped(pulled(photo()), 1), tmp_path)
+    older(tmp_path, found_with)
+    with pytest.raises(FormatError, match="is no recipe of a drag"):
+        read_recipe(tmp_path / RECIPE_NAME)
+
+
+def test_more_steps_than_were_saved_take_no_memory(tmp_path):
+    made = stepped(pulled(photo()), 2)
+    save(made, tmp_path)
+    document = json.loads((tmp_path / RECIPE_NAME).read_text())
+    document["edits"][0] |= {"steps": 10**15, "strengths": [[1.0, 10**15]]}
+    (tmp_path / RECIPE_NAME).write_text(json.dumps(document))
+    again, _ = load_session(tmp_path, made.generator)
+    assert again.take.strengths == [1.0, 1.0]
+
+
 def test_an_older_recipe_of_several_strengths_is_taken_up_but_says_that_it_does_not_make_them_again(tmp_path):
     made = mixed()
     save(made, tmp_path)
@@ -139,6 +157,9 @@ def test_an_older_recipe_of_several_strengths_is_taken_up_but_says_that_it_does_
         ([["much", 2]], "a strength with its steps is"),
         ([[1.0, 2.0]], "a strength with its steps is"),
         ([[True, 2]], "a strength with its steps is"),
+        ([[-0.5, 2]], "a strength with its steps is"),
+        ([[float("nan"), 2]], "a strength with its steps is"),
+        ([[1.0, -1], [1.0, 3]], "a strength with its steps is"),
         (None, "a list was expected"),
     ],
 )

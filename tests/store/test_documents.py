@@ -14,6 +14,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "no JSON": (b"{a: 1}", "is no JSON"),
     "bad UTF-8": (b"\xff\xfe", "is no JSON"),
     "a number of 5,000 digits": (b'{"a": ' + b"9" * 5000 + b"}", "is no JSON"),
+    "a number that no float can hold": (b'{"a": -' + b"9" * 310 + b"}", "a number has 310 digits"),
     "a list": (b"[1]", "is no JSON object"),
     "text": (b'"' + b"x" * 500 + b'"', "is no JSON object"),
     "too large": (b'{"a": "' + b"x" * 2000 + b'"}', "1000 are the most"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -144,7 +145,7 @@ def read_recipe(path: Path) -> Recipe:
             edits = [edit | {"mask_file_sha256": ""} for edit in edits]
         if found != FORMAT:
             strength = _only_strength(start)
-            edits = [edit | {"strengths": [[strength, edit["steps"]]]} for edit in edits]
+            edits = [edit | {"strengths": [[strength, edit["steps"]]] if edit["steps"] else []} for edit in edits]
         return _read(Recipe, document, start=_read_start(start), edits=tuple(map(_read_edit, edits)))
     except (KeyError, TypeError, RangeError) as error:
         raise FormatError(path, f"is no recipe of a drag ({error!s:.200})", remedy=REMEDY) from error
@@ -153,12 +154,12 @@ def read_recipe(path: Path) -> Recipe:
 Value = TypeVar("Value", PhotoStart, Start, EditRecipe, Recipe)
 
 
-def _only_strength(start: dict[str, Any]) -> float:
+def _only_strength(start: dict[str, Any]) -> Any:
     """Give the strength that the photo's adapter had in all steps, as older formats have it, and take it from there."""
     if (photo := start.get("photo")) is None:
         return 1.0
-    set_ = _list(_dict(photo).pop("found_with", [])) or [photo["strength"]]
-    return float(set_[0]) if len(set_) == 1 else UNKNOWN
+    told = _list(_dict(photo).pop("found_with", [])) or [photo["strength"]]
+    return told[0] if len(told) == 1 else UNKNOWN
 
 
 def _read_start(document: dict[str, Any]) -> Start:
@@ -182,10 +183,10 @@ CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "mask_sha256": lambda value: isinstance(value, str),
     "photo_sha256": lambda value: isinstance(value, str),
     "adapter_sha256": lambda value: isinstance(value, str),
-    "square": lambda value: isinstance(value, list) and len(value) == 4 and all(type(v) in (int, float) for v in value),
-    "strength": lambda value: type(value) in (int, float),
+    "square": lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)),
+    "strength": lambda value: _is_number(value),
     "seed": lambda value: value is None or type(value) is int,
-    "truncation": lambda value: type(value) in (int, float),
+    "truncation": lambda value: _is_number(value),
     "steps": lambda value: type(value) is int and value >= 0,
     "place": lambda value: isinstance(value, list) and len(value) in (0, 2) and all(type(v) is int for v in value),
     "surroundings": lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
@@ -203,15 +204,23 @@ def _read(kind: type[Value], document: dict[str, Any], **rest: Any) -> Value:
 
 
 def _point(value: Any) -> Point:
-    if not (isinstance(value, list) and len(value) == 2 and all(type(part) in (int, float) for part in value)):
+    if not (isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))):
         raise TypeError(f"a point is {value!r:.60}")
     return float(value[0]), float(value[1])
 
 
 def _strength(value: Any) -> tuple[float, int]:
-    if not (isinstance(value, list) and len(value) == 2 and type(value[0]) in (int, float) and type(value[1]) is int):
+    if not (isinstance(value, list) and len(value) == 2 and _is_number(value[0]) and type(value[1]) is int):
         raise TypeError(f"a strength with its steps is {value!r:.60}")
-    return float(value[0]), value[1]
+    strength, steps = value
+    if steps < 1 or (strength < 0 and strength != UNKNOWN):
+        raise TypeError(f"a strength with its steps is {value!r:.60}")
+    return float(strength), steps
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether JSON gave a finite number."""
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -157,8 +158,8 @@ def load_session(
         session.begin(_edit(folder, edit, generator.resolution))
         frames = unpack({name: file.load(f"{index}.{name}") for name in PACKED}, session.frame, file.path)
         # In the oldest format, a crash between both files left frames that the recipe did not know, or the reverse.
-        unknown = [strength] * (len(frames) - 1)
-        session.take_up(frames, [*_strengths(edit), *unknown][: len(unknown)])
+        known = itertools.chain(_strengths(edit), itertools.repeat(strength))
+        session.take_up(frames, list(itertools.islice(known, len(frames) - 1)))
     _go_to_place(session, recipe)
     return session, recipe
 
@@ -209,9 +210,9 @@ def _strength(start: Start) -> float:
     return 1.0 if start.photo is None else start.photo.strength
 
 
-def _strengths(recipe: EditRecipe) -> list[float]:
+def _strengths(recipe: EditRecipe) -> Iterator[float]:
     """Give the strength of each step."""
-    return [strength for strength, steps in recipe.strengths for _ in range(steps)]
+    return (strength for strength, steps in recipe.strengths for _ in range(steps))
 
 
 def _check_strengths(recipe: Recipe) -> None:

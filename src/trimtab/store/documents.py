@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,13 +22,14 @@ def read_object(path: Path, *, most_bytes: int, remedy: str = "") -> dict[str, A
         remedy: what to do where it is refused, as a sentence.
 
     Raises:
-        FormatError: it is too large, unreadable, no JSON, nested too deep, or holds no object.
+        FormatError: it is too large, unreadable, no JSON, nested too deep, or holds no object or a number that no float
+            can hold.
     """
     try:
         size = path.stat().st_size
         if size > most_bytes:
             raise FormatError(path, f"has {size} bytes; {most_bytes} are the most", remedy=remedy)
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
     except OSError as error:
         raise FormatError(path, f"cannot be read ({error.strerror})", remedy=remedy) from error
     except (ValueError, RecursionError) as error:
@@ -37,6 +39,13 @@ def read_object(path: Path, *, most_bytes: int, remedy: str = "") -> dict[str, A
     if _is_deeper(document, MAX_DEPTH):
         raise FormatError(path, f"is nested more than {MAX_DEPTH} levels deep", remedy=remedy)
     return document
+
+
+def _whole(digits: str) -> int:
+    number = int(digits)
+    if abs(number) > sys.float_info.max:
+        raise ValueError(f"a number has {len(digits.removeprefix('-'))} digits")
+    return number
 
 
 def _is_deeper(document: Any, levels: int) -> bool:
