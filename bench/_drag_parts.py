@@ -40,15 +40,10 @@ def settings_for(generator: Generator, points: int) -> DragSettings:
 
 def drag(engine: Engine) -> Frame:
     """Drag to the end."""
-    return follow(engine)[-1]
-
-
-def follow(engine: Engine) -> list[Frame]:
-    """Give all moments of a drag."""
-    frames = [engine.first()]
-    while not engine.end(frames[-1]):
-        frames.append(engine.advance(frames[-1]))
-    return frames
+    frame = engine.first()
+    while not engine.end(frame):
+        frame = engine.advance(frame)
+    return frame
 
 
 def mean_distance(one: Tensor, two: Tensor) -> float:

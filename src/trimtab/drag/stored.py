@@ -170,7 +170,7 @@ def replay(folder: Path, generator: Generator, *, windowed: bool = True) -> Sess
     Args:
         folder: of the session; where it began with a photo, the photo's adapter is in it.
         generator: the bare one.
-        windowed: as the session was made; the bits depend on it.
+        windowed: as the session was made; the last bits may depend on it.
 
     Raises:
         MissingError: the adapter of its photo is gone.

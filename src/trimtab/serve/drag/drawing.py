@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
@@ -25,14 +25,6 @@ from trimtab.models.stylegan.generator import Generator
 from trimtab.serve.drag.generators import Loaded
 
 
-@dataclass(frozen=True)
-class Portrait:
-    """A photo as the generator makes it, and how much of its adapter is added."""
-
-    inversion: Inversion
-    strength: float
-
-
 class Drawing:
     """One picture and its history.
 
@@ -41,10 +33,10 @@ class Drawing:
         start: where the picture came from.
         session: every step of every edit.
         mask: what may move in the next edit; None is everything.
-        portrait: the photo that the picture is of; None where it is of none.
+        portrait: what was found for the photo that the picture is of; None where it is of none.
     """
 
-    def __init__(self, loaded: Loaded, start: Start, session: Session, portrait: Portrait | None = None) -> None:
+    def __init__(self, loaded: Loaded, start: Start, session: Session, portrait: Inversion | None = None) -> None:
         """Take a session as it is; its last mask stays in use."""
         self.loaded, self.start, self.session, self.portrait = loaded, _under(start, session), session, portrait
         self.mask: Mask | None = session.takes[-1].edit.mask if session.takes else None
@@ -96,9 +88,9 @@ class Drawing:
             words = {"arrived": "every point has arrived", "lost": "the points that are left are lost"}
             raise RangeError(f"{words[end]}. Move a point or its target, or undo some steps.")
 
-    def exchange(self, generator: Generator, portrait: Portrait) -> None:
-        """Go on with the same generator under another adapter; every moment stays."""
-        self.session, self.portrait = self.session.under(generator, portrait.strength), portrait
+    def exchange(self, generator: Generator, strength: float) -> None:
+        """Go on with the same generator, which wears its adapter with another strength; every moment stays."""
+        self.session = self.session.under(generator, strength)
         self.start = _under(self.start, self.session)
 
     @property
@@ -187,9 +179,8 @@ class Drawing:
     def _portrait(self) -> dict[str, float] | None:
         if self.portrait is None:
             return None
-        found = self.portrait.inversion
-        reached = {"psnr_db": found.psnr_db, "psnr_styles_db": found.psnr_styles_db}
-        return {"strength": self.portrait.strength, **reached}
+        reached = {"psnr_db": self.portrait.psnr_db, "psnr_styles_db": self.portrait.psnr_styles_db}
+        return {"strength": self.session.strength, **reached}
 
     def _settings(self, points: int) -> DragSettings:
         return preset(

@@ -12,7 +12,7 @@ from trimtab.drag.recipe import RECIPE_NAME
 from trimtab.drag.session import Session
 from trimtab.models.stylegan.adapter import adapted
 from trimtab.serve.drag.desk import Desk
-from trimtab.serve.drag.drawing import Drawing, Portrait
+from trimtab.serve.drag.drawing import Drawing
 from trimtab.serve.drag.encoding import Flags, shoot
 from trimtab.serve.drag.generators import Loaded
 from trimtab.serve.drag.portraits import FOLDER, Facts, read_square, start_of
@@ -35,13 +35,12 @@ def open_portrait(desk: Desk, loaded: Loaded, facts: Facts, settings: InvertSett
     folder = desk.kept.path
     desk.kept.hold()
     inversion = _found(desk, loaded, settings)
-    portrait = Portrait(inversion, facts.strength)
     with loaded.turns.taken():
         generator = adapted(loaded.generator, inversion.adapter, facts.strength)
         if (folder / RECIPE_NAME).is_file():
-            return desk.kept.load(loaded, portrait, generator)
+            return desk.kept.load(loaded, inversion, generator, facts.strength)
         session = Session(generator, inversion.w_plus, strength=facts.strength)
-        return Drawing(loaded, start_of(folder, inversion, facts), session, portrait)
+        return Drawing(loaded, start_of(folder, inversion, facts), session, inversion)
 
 
 def _found(desk: Desk, loaded: Loaded, settings: InvertSettings) -> Inversion:

@@ -13,11 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trimtab.core.errors import FormatError, LockedError, MissingError, ResourceError
+from trimtab.drag.invert.run import Inversion
 from trimtab.drag.recipe import RECIPE_NAME, read_recipe
 from trimtab.drag.stored import load_session, save_session
 from trimtab.models.stylegan.generator import Generator
 from trimtab.models.stylegan.preview import shrink
-from trimtab.serve.drag.drawing import Drawing, Portrait
+from trimtab.serve.drag.drawing import Drawing
 from trimtab.serve.drag.encoding import jpeg_of
 from trimtab.serve.drag.generators import Loaded
 from trimtab.serve.drag.portraits import read_facts
@@ -86,13 +87,20 @@ class KeptFolder:
         if self.thumbnail:
             write_bytes(self.path / THUMBNAIL_NAME, self.thumbnail)
 
-    def load(self, loaded: Loaded, portrait: Portrait | None = None, generator: Generator | None = None) -> Drawing:
+    def load(
+        self,
+        loaded: Loaded,
+        portrait: Inversion | None = None,
+        generator: Generator | None = None,
+        strength: float | None = None,
+    ) -> Drawing:
         """Take a session up where it was saved.
 
         Args:
             loaded: the generator.
-            portrait: the photo that it is of.
+            portrait: what was found for the photo that it is of.
             generator: the same with the photo's adapter.
+            strength: of that.
 
         Raises:
             FormatError: a file is damaged.
@@ -102,7 +110,6 @@ class KeptFolder:
         """
         self.hold()
         with _told_to_whoever_looks_on():
-            strength = None if portrait is None else portrait.strength
             session, recipe = load_session(self.path, generator or loaded.generator, strength=strength)
         return Drawing(loaded, recipe.start, session, portrait)
 

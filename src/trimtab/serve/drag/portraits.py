@@ -19,7 +19,7 @@ from trimtab.drag.recipe import PhotoStart, Start
 from trimtab.drag.stored import ADAPTER_NAME, PHOTO_FOLDER, hash_tensor
 from trimtab.models.stylegan.adapter import adapted
 from trimtab.models.stylegan.generator import Generator
-from trimtab.serve.drag.drawing import Drawing, Portrait
+from trimtab.serve.drag.drawing import Drawing
 from trimtab.serve.drag.encoding import png_of
 from trimtab.store.documents import read_object
 from trimtab.store.durable import hash_file, make_folder, write_bytes
@@ -100,12 +100,11 @@ def strengthen(folder: Path, drawing: Drawing, strength: float) -> None:
     Raises:
         RangeError: it is no portrait, or the strength is not allowed.
     """
-    portrait = drawing.portrait
-    if portrait is None:
+    if drawing.portrait is None:
         raise RangeError(f"strength {strength:g}: this picture is no photo and has no adapter.")
-    generator: Generator = adapted(drawing.loaded.generator, portrait.inversion.adapter, strength)
+    generator: Generator = adapted(drawing.loaded.generator, drawing.portrait.adapter, strength)
     facts = replace(read_facts(folder) or Facts(drawing.loaded.name), strength=strength)
-    drawing.exchange(generator, Portrait(portrait.inversion, strength))
+    drawing.exchange(generator, strength)
     write_facts(folder, facts)
 
 
